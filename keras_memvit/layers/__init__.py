@@ -1,0 +1,21 @@
+"""The Keras layers that a `MemoryViT` is made of."""
+
+from keras_memvit.layers.base_classifier import BaseClassifier
+from keras_memvit.layers.encoder_block import EncoderBlock
+from keras_memvit.layers.image_normalization import ImageNormalization
+from keras_memvit.layers.masked_mha import MaskedMHA
+from keras_memvit.layers.memory_tokens import MemoryTokens
+from keras_memvit.layers.mlp import MLP
+from keras_memvit.layers.patch_embedding import PatchEmbedding
+from keras_memvit.layers.task_tokens import TaskTokens
+
+__all__ = [
+    "BaseClassifier",
+    "EncoderBlock",
+    "ImageNormalization",
+    "MLP",
+    "MaskedMHA",
+    "MemoryTokens",
+    "PatchEmbedding",
+    "TaskTokens",
+]

@@ -1,0 +1,155 @@
+"""One pre-LN transformer block over both streams."""
+
+import keras
+from keras import ops
+
+from keras_memvit.layers.masked_mha import MaskedMHA
+from keras_memvit.layers.mlp import MLP
+
+
+@keras.saving.register_keras_serializable(package="keras_memvit")
+class EncoderBlock(keras.layers.Layer):
+    """Norm, attention, layer scale, residual; norm, MLP, layer scale, residual.
+
+    `y = x + s1 * MHA(norm1(x))`, then `y + s2 * MLP(norm2(y))`. Class tokens
+    of new tasks go through the same weights beside the base tokens; memory
+    goes through `norm1` (figure 2 of the paper) and the key and value
+    projections only.
+
+    Args:
+        num_heads: int. Number of attention heads.
+        mlp_dim: int. Width of the MLP's hidden layer.
+        activation: str. The MLP's activation, see `MLP`. Defaults to `"gelu"`.
+        layer_norm_epsilon: float. Defaults to `1e-6`.
+        use_qkv_bias, use_output_bias, use_mlp_bias: bool. Whether these
+            projections have a bias. Default to `True`.
+        use_layer_scale: bool. Whether a learned vector scales each residual
+            branch, as in DINOv2. Defaults to `False`.
+        **kwargs: keyword arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        x: base tokens of shape `(B, T, D)`.
+        class_tokens: optional class tokens of shape `(B, K, D)`.
+        memory: optional memory of shape `(M, D)`; see `MaskedMHA`.
+        layout: the `TaskLayout` of the tasks; required with class tokens.
+        memory_norm: bool, or boolean array `(M, 1)`: which memory passes
+            through the norm. Defaults to `True`.
+        base_output: bool. `False` spares the base tokens' output, which the
+            last layer's class tokens do not need.
+
+    Returns:
+        A tensor of shape `(B, T, D)`; with class tokens a tuple of it (or
+        None) and a tensor of shape `(B, K, D)`.
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        mlp_dim,
+        activation="gelu",
+        layer_norm_epsilon=1e-6,
+        use_qkv_bias=True,
+        use_output_bias=True,
+        use_mlp_bias=True,
+        use_layer_scale=False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        # === Config ===
+        self.num_heads = num_heads
+        self.mlp_dim = mlp_dim
+        self.activation = activation
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.use_qkv_bias = use_qkv_bias
+        self.use_output_bias = use_output_bias
+        self.use_mlp_bias = use_mlp_bias
+        self.use_layer_scale = use_layer_scale
+        # === Layers ===
+        self.norm1 = self._norm("norm1")
+        self.attention = MaskedMHA(
+            num_heads,
+            use_qkv_bias=use_qkv_bias,
+            use_output_bias=use_output_bias,
+            dtype=self.dtype_policy,
+            name="attention",
+        )
+        self.norm2 = self._norm("norm2")
+        self.mlp = MLP(
+            mlp_dim,
+            activation=activation,
+            use_bias=use_mlp_bias,
+            dtype=self.dtype_policy,
+            name="mlp",
+        )
+
+    def _norm(self, name):
+        return keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
+        )
+
+    def build(self, x_shape, class_tokens_shape=None, memory_shape=None):
+        hidden_dim = x_shape[-1]
+        for layer in (self.norm1, self.attention, self.norm2, self.mlp):
+            layer.build((None, None, hidden_dim))
+        if self.use_layer_scale:
+            self.scale1, self.scale2 = (
+                self.add_weight(name=name, shape=(hidden_dim,), initializer="ones")
+                for name in ("scale1", "scale2")
+            )
+
+    def call(
+        self,
+        x,
+        class_tokens=None,
+        memory=None,
+        layout=None,
+        memory_norm=True,
+        base_output=True,
+    ):
+        if memory is not None:
+            memory = self._norm_memory(memory, memory_norm)
+        if class_tokens is None:
+            return self._after_attention(
+                x, self.attention(self.norm1(x), memory=memory)
+            )
+        attended_x, attended = self.attention(
+            self.norm1(x),
+            self.norm1(class_tokens),
+            memory=memory,
+            layout=layout,
+            base_output=base_output,
+        )
+        class_tokens = self._after_attention(class_tokens, attended)
+        return self._after_attention(
+            x, attended_x
+        ) if base_output else None, class_tokens
+
+    def _norm_memory(self, memory, memory_norm):
+        if memory_norm is False:
+            return memory
+        normed = self.norm1(memory)
+        return normed if memory_norm is True else ops.where(memory_norm, normed, memory)
+
+    def _after_attention(self, x, attended):
+        x = x + (attended * self.scale1 if self.use_layer_scale else attended)
+        y = self.mlp(self.norm2(x))
+        return x + (y * self.scale2 if self.use_layer_scale else y)
+
+    def compute_output_shape(self, x_shape, class_tokens_shape=None, memory_shape=None):
+        if class_tokens_shape is None:
+            return x_shape
+        return x_shape, class_tokens_shape
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            num_heads=self.num_heads,
+            mlp_dim=self.mlp_dim,
+            activation=self.activation,
+            layer_norm_epsilon=self.layer_norm_epsilon,
+            use_qkv_bias=self.use_qkv_bias,
+            use_output_bias=self.use_output_bias,
+            use_mlp_bias=self.use_mlp_bias,
+            use_layer_scale=self.use_layer_scale,
+        )
+        return config

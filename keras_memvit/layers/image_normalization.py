@@ -1,0 +1,52 @@
+"""Images in [0, 255] to what the pretrained weights expect."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_memvit")
+class ImageNormalization(keras.layers.Layer):
+    """`(x / 255 - mean) / std`, per channel.
+
+    Args:
+        mean: list of 3 floats, on the [0, 1] scale.
+        std: list of 3 positive floats, on the [0, 1] scale.
+        **kwargs: keyword arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        images: images of shape `(B, H, W, 3)` in [0, 255].
+
+    Returns:
+        A tensor of the same shape, in the layer's compute dtype.
+    """
+
+    def __init__(self, mean, std, **kwargs):
+        super().__init__(autocast=False, **kwargs)  # bfloat16 cannot count to 255
+        self.mean = _channels("mean", mean)
+        self.std = _channels("std", std)
+        if min(self.std) <= 0:
+            raise ValueError(f"`std` must be positive. Received: std={std}")
+
+    def call(self, images):
+        mean, std = np.array(self.mean), np.array(self.std)
+        scale = (1.0 / (255.0 * std)).astype("float32")
+        offset = (-mean / std).astype("float32")
+        images = ops.cast(images, "float32") * scale + offset
+        return ops.cast(images, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(mean=self.mean, std=self.std)
+        return config
+
+
+def _channels(argument, value):
+    """One float, or three, as a list of three."""
+    values = np.broadcast_to(np.asarray(value, dtype="float64"), (3,))
+    if not np.all(np.isfinite(values)):
+        raise ValueError(f"`{argument}` must be finite. Received: {argument}={value}")
+    return [float(v) for v in values]

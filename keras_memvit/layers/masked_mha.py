@@ -1,0 +1,195 @@
+"""Multi-head attention of the base stream and of the task stream."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_memvit.layers.dot_product_attention import dot_product_attention
+
+
+@keras.saving.register_keras_serializable(package="keras_memvit")
+class MaskedMHA(keras.layers.Layer):
+    """Multi-head attention in which nothing old can see anything new.
+
+    The mask of the paper's Table 1 holds by construction, because old and new
+    tokens live in separate tensors that share one set of projections:
+
+    - base tokens `x` attend to themselves: `softmax(Q Kᵀ / sqrt(d)) V`;
+    - the class token `c_k` of task `k` attends to the base tokens, to itself,
+      to its memory and to the class tokens and memory of the tasks it sees,
+      `softmax(q_k [K; k_k; K_mem; K_seen]ᵀ / sqrt(d)) [V; v_k; V_mem; V_seen]`.
+
+    Args:
+        num_heads: int. Number of attention heads `H`; head width is
+            `d = D // H`.
+        use_qkv_bias: bool. Whether query, key and value projections have a
+            bias. Defaults to `True`.
+        use_output_bias: bool. Whether the output projection has a bias.
+            Defaults to `True`.
+        **kwargs: keyword arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        x: base tokens of shape `(B, T, D)`, behind the pre-attention norm.
+        class_tokens: optional class tokens of shape `(B, K, D)`, behind the norm.
+        memory: optional memory of shape `(M, D)`, behind the norm. With class
+            tokens it is all tasks' memory in task order, read by the class
+            tokens that `layout` says; without, every token reads it (the
+            paper's unmasked regime).
+        layout: the `TaskLayout` of the tasks; required with class tokens.
+        base_output: bool. `False` spares the base tokens' own attention when
+            only their keys and values are needed.
+
+    Returns:
+        A tensor of shape `(B, T, D)`; with class tokens a tuple of it (or
+        None) and a tensor of shape `(B, K, D)`.
+
+    Example:
+
+    >>> attention = keras_memvit.layers.MaskedMHA(num_heads=6)
+    >>> attention(keras.ops.ones((2, 50, 384))).shape
+    (2, 50, 384)
+
+    Reference:
+        - [Sandler et al., 2022](https://arxiv.org/abs/2203.15243), Table 1
+    """
+
+    def __init__(self, num_heads, use_qkv_bias=True, use_output_bias=True, **kwargs):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.use_qkv_bias = use_qkv_bias
+        self.use_output_bias = use_output_bias
+
+    def build(self, x_shape, class_tokens_shape=None, memory_shape=None):
+        hidden_dim = x_shape[-1]
+        if hidden_dim < self.num_heads:
+            raise ValueError(
+                "`num_heads` must not exceed the width of the tokens, "
+                f"{hidden_dim}. Received: num_heads={self.num_heads}"
+            )
+        self.head_dim = hidden_dim // self.num_heads
+        inner_dim = self.num_heads * self.head_dim
+
+        def dense(name, inputs, units, use_bias):
+            layer = keras.layers.Dense(
+                units, use_bias=use_bias, dtype=self.dtype_policy, name=name
+            )
+            layer.build((None, inputs))
+            return layer
+
+        self.query = dense("query", hidden_dim, inner_dim, self.use_qkv_bias)
+        self.key = dense("key", hidden_dim, inner_dim, self.use_qkv_bias)
+        self.value = dense("value", hidden_dim, inner_dim, self.use_qkv_bias)
+        self.output_projection = dense(
+            "output_projection", inner_dim, hidden_dim, self.use_output_bias
+        )
+
+    def call(self, x, class_tokens=None, memory=None, layout=None, base_output=True):
+        key, value = self._heads(self.key(x)), self._heads(self.value(x))
+        if memory is not None:
+            memory = [self._heads(p(memory)) for p in (self.key, self.value)]
+        if class_tokens is None:
+            if memory is not None:
+                key, value = map(_append, (key, value), memory)
+            return self._attend_base(x, key, value)
+        tasks = self._attend_tasks(class_tokens, (key, value), memory, layout)
+        return self._attend_base(x, key, value) if base_output else None, tasks
+
+    def _attend_base(self, x, key, value):
+        """Every base token over all keys: (B, T, D) -> (B, T, D)."""
+        query = self._heads(self.query(x))
+        return self._merge(dot_product_attention(query, key, value))
+
+    def _attend_tasks(self, class_tokens, base, memory, layout):
+        """Each class token over its own keys: (B, K, D) -> (B, K, D)."""
+        query = self._heads(self.query(class_tokens)) / math.sqrt(self.head_dim)
+        own = [self._heads(p(class_tokens)) for p in (self.key, self.value)]
+        if len(layout.groups) == 1:
+            return self._merge(
+                _attend_group(query, own, base, memory, layout.groups[0])
+            )
+        outputs = []
+        for group in layout.groups:
+            group_query = ops.take(query, group.tasks, axis=1)
+            outputs.append(_attend_group(group_query, own, base, memory, group))
+        outputs = ops.take(ops.concatenate(outputs, axis=1), layout.inverse, axis=1)
+        return self._merge(outputs)
+
+    def _heads(self, x):
+        """(..., H * d) -> (..., H, d)."""
+        return ops.reshape(x, (*_lead(x), self.num_heads, self.head_dim))
+
+    def _merge(self, x):
+        """(..., H, d) -> (..., D)."""
+        inner_dim = self.num_heads * self.head_dim
+        return self.output_projection(ops.reshape(x, (-1, x.shape[1], inner_dim)))
+
+    def compute_output_shape(self, x_shape, class_tokens_shape=None, memory_shape=None):
+        if class_tokens_shape is None:
+            return x_shape
+        return x_shape, class_tokens_shape
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            num_heads=self.num_heads,
+            use_qkv_bias=self.use_qkv_bias,
+            use_output_bias=self.use_output_bias,
+        )
+        return config
+
+
+def _lead(x):
+    """The leading dimensions, with -1 for the batch: (-1, T) or (M,)."""
+    return (-1, x.shape[1]) if len(x.shape) == 3 else (x.shape[0],)
+
+
+def _append(x, memory):
+    """(B, T, H, d), (m, H, d) -> (B, T + m, H, d)."""
+    memory = ops.repeat(ops.expand_dims(memory, 0), ops.shape(x)[0], axis=0)
+    return ops.concatenate([x, memory], axis=1)
+
+
+def _attend_group(query, own, base, memory, group):
+    """One softmax for each class token over just the keys it may attend to.
+
+    Args:
+        query: scaled queries of the group's tasks, `(B, G, H, d)`.
+        own: keys and values of all class tokens, each `(B, K, H, d)`.
+        base: keys and values of the base tokens, each `(B, T, H, d)`.
+        memory: keys and values of all memory, each `(M, H, d)`.
+        group: a `TaskGroup`.
+
+    Returns:
+        `(B, G, H, d)`.
+    """
+    own_key, own_value = (
+        own if group.tasks is None else (ops.take(t, group.tasks, axis=1) for t in own)
+    )
+    memory_key, memory_value = (ops.take(t, group.memory, axis=0) for t in memory)
+    scores = [
+        ops.einsum("bghd,bthd->bhgt", query, base[0]),
+        ops.transpose(ops.sum(query * own_key, axis=-1, keepdims=True), (0, 2, 1, 3)),
+        _add(ops.einsum("bghd,gmhd->bhgm", query, memory_key), group.memory_bias),
+    ]
+    if group.seen.shape[1]:
+        seen_key, seen_value = (ops.take(t, group.seen, axis=1) for t in own)
+        scores.append(
+            _add(ops.einsum("bghd,bgshd->bhgs", query, seen_key), group.seen_bias)
+        )
+    sizes = [s.shape[-1] for s in scores]
+    scores = ops.cast(ops.concatenate(scores, axis=-1), "float32")
+    weights = ops.cast(ops.softmax(scores, axis=-1), query.dtype)
+    splits = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
+    to_base, to_own, to_memory, *to_seen = ops.split(weights, splits, axis=-1)
+    output = ops.einsum("bhgt,bthd->bghd", to_base, base[1])
+    output += ops.transpose(to_own, (0, 2, 1, 3)) * own_value
+    output += ops.einsum("bhgm,gmhd->bghd", to_memory, memory_value)
+    if to_seen:
+        output += ops.einsum("bhgs,bgshd->bghd", to_seen[0], seen_value)
+    return output
+
+
+def _add(scores, bias):
+    """Adds -inf to the scores of padding: (B, H, G, S) + (G, S)."""
+    return scores if bias is None else scores + ops.cast(bias, scores.dtype)

@@ -1,0 +1,94 @@
+"""The feed-forward half of an encoder block."""
+
+import keras
+from keras import ops
+
+
+def quick_gelu(x):
+    """`x * sigmoid(1.702 x)`, as CLIP has it."""
+    return x * ops.sigmoid(1.702 * x)
+
+
+def gelu_tanh(x):
+    """The tanh approximation of gelu, as KerasCV has it."""
+    return ops.gelu(x, approximate=True)
+
+
+def gelu(x):
+    """The exact gelu, `x * Phi(x)`."""
+    return ops.gelu(x, approximate=False)
+
+
+ACTIVATIONS = {
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "quick_gelu": quick_gelu,
+    "relu": ops.relu,
+}
+
+
+@keras.saving.register_keras_serializable(package="keras_memvit")
+class MLP(keras.layers.Layer):
+    """`W2 act(W1 x)`, or the gated `W2 (silu(a) * b)` with `[a, b] = W1 x`.
+
+    Args:
+        mlp_dim: int. Width of the hidden layer.
+        activation: str, one of `"gelu"`, `"gelu_tanh"`, `"quick_gelu"`,
+            `"relu"`, or `"swiglu"` for the gated form.
+        use_bias: bool. Whether both projections have a bias.
+        **kwargs: keyword arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        x: tensor of shape `(B, T, D)`.
+
+    Returns:
+        A tensor of shape `(B, T, D)`.
+
+    Reference:
+        - [Shazeer, 2020](https://arxiv.org/abs/2002.05202) for SwiGLU
+    """
+
+    def __init__(self, mlp_dim, activation="gelu", use_bias=True, **kwargs):
+        super().__init__(**kwargs)
+        legal = [*ACTIVATIONS, "swiglu"]
+        if activation not in legal:
+            raise ValueError(
+                f"`activation` must be one of {legal}. Received: activation={activation!r}"
+            )
+        self.mlp_dim = mlp_dim
+        self.activation = activation
+        self.use_bias = use_bias
+
+    def build(self, input_shape):
+        hidden_dim = input_shape[-1]
+        gated = self.activation == "swiglu"
+        self.expand = keras.layers.Dense(
+            self.mlp_dim * (2 if gated else 1),
+            use_bias=self.use_bias,
+            dtype=self.dtype_policy,
+            name="expand",
+        )
+        self.expand.build((None, hidden_dim))
+        self.contract = keras.layers.Dense(
+            hidden_dim, use_bias=self.use_bias, dtype=self.dtype_policy, name="contract"
+        )
+        self.contract.build((None, self.mlp_dim))
+
+    def call(self, x):
+        x = self.expand(x)
+        if self.activation == "swiglu":
+            gate, x = ops.split(x, 2, axis=-1)
+            x = ops.silu(gate) * x
+        else:
+            x = ACTIVATIONS[self.activation](x)
+        return self.contract(x)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            mlp_dim=self.mlp_dim, activation=self.activation, use_bias=self.use_bias
+        )
+        return config

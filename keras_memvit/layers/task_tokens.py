@@ -1,0 +1,74 @@
+"""All that one task owns: class token, memory in every layer, head."""
+
+import keras
+
+from keras_memvit.dtypes import float32_variables
+from keras_memvit.layers.memory_tokens import MemoryTokens
+
+
+@keras.saving.register_keras_serializable(package="keras_memvit")
+class TaskTokens(keras.layers.Layer):
+    """The trainable parameters of one task.
+
+    `(1 + L m) D` numbers for class token and memory, `(D + 1) C` for the head.
+    The variables are float32 whatever the encoder computes in.
+
+    Args:
+        num_layers: int. Number of encoder blocks `L`.
+        hidden_dim: int. Width `D` of a token.
+        num_memory_tokens: int. Memory tokens `m` per layer.
+        num_classes: int. Number of classes `C`.
+        **kwargs: keyword arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        features: the class token behind the encoder's last norm, `(B, D)`.
+
+    Returns:
+        float32 logits of shape `(B, C)`.
+    """
+
+    def __init__(
+        self, num_layers, hidden_dim, num_memory_tokens, num_classes, **kwargs
+    ):
+        kwargs["dtype"] = float32_variables(kwargs.get("dtype"))
+        super().__init__(**kwargs)
+        self.num_layers = num_layers
+        self.hidden_dim = hidden_dim
+        self.num_memory_tokens = num_memory_tokens
+        self.num_classes = num_classes
+        self.memory = [
+            MemoryTokens(num_memory_tokens, dtype=self.dtype_policy, name=f"memory_{i}")
+            for i in range(num_layers)
+        ]
+        self.head = keras.layers.Dense(
+            num_classes,
+            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            dtype="float32",
+            name="head",
+        )
+
+    def build(self, input_shape=None):
+        self.class_token = self.add_weight(
+            name="class_token",
+            shape=(self.hidden_dim,),
+            initializer=keras.initializers.RandomNormal(stddev=0.02),
+        )
+        for memory in self.memory:
+            memory.build((None, None, self.hidden_dim))
+        self.head.build((None, self.hidden_dim))
+
+    def call(self, features):
+        return self.head(features)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.num_classes)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            num_layers=self.num_layers,
+            hidden_dim=self.hidden_dim,
+            num_memory_tokens=self.num_memory_tokens,
+            num_classes=self.num_classes,
+        )
+        return config

@@ -1,0 +1,106 @@
+"""A frozen Vision Transformer with any number of tasks."""
+
+import keras
+
+from keras_memvit.task_trainer import TaskTrainer
+from keras_memvit.two_stream_encoder import TwoStreamEncoder
+from keras_memvit.two_stream_encoder import deserialize_parts
+
+
+@keras.saving.register_keras_serializable(package="keras_memvit")
+class MemoryViT(TaskTrainer, keras.Model):
+    """One frozen Vision Transformer, several tasks, one forward pass.
+
+    Made by `keras_memvit.build`. Each task has a class token, memory tokens
+    in every layer and a head, and these alone are trainable; the backbone
+    runs in inference mode whatever `training` says.
+
+    Args:
+        backbone: a `ViTBackbone`.
+        tasks: list of `TaskSpec`.
+        attention: `"masked"`: old tokens see nothing new, any number of
+            tasks. `"unmasked"`: one task whose memory every token sees.
+        classifier: optional `BaseClassifier`, the backbone's own head.
+        **kwargs: `name`.
+
+    Call arguments:
+        images: `(B, H, W, 3)` in [0, 255], uint8 or float.
+
+    Returns:
+        A dict of float32 logits by task name, each `(B, num_classes)`; with
+        a classifier and masked attention also `"base"`, its own logits.
+
+    Attributes:
+        backbone: the `ViTBackbone`, a model of its own.
+        specs: the list of `TaskSpec`.
+        attention: `"masked"` or `"unmasked"`.
+
+    Reference:
+        - [Sandler et al., 2022](https://arxiv.org/abs/2203.15243)
+
+    Example:
+
+    >>> backbone = keras_memvit.ViTBackbone(
+    ...     image_shape=(32, 32, 3), patch_size=16, num_layers=2,
+    ...     num_heads=2, hidden_dim=32, mlp_dim=64)
+    >>> model = keras_memvit.build(backbone, tasks={"digits": 10})
+    >>> model(keras.ops.zeros((1, 32, 32, 3)))["digits"].shape
+    (1, 10)
+    """
+
+    def __init__(self, backbone, tasks, attention="masked", classifier=None, **kwargs):
+        # === Functional Model ===
+        encoder = TwoStreamEncoder(
+            backbone, tasks, attention=attention, classifier=classifier, name="encoder"
+        )
+        images = keras.Input(backbone.image_shape, name="images")
+        kwargs.pop("trainable", None)
+        super().__init__(inputs=images, outputs=encoder(images), **kwargs)
+        # === Config ===
+        self.encoder = encoder
+        self.backbone = backbone
+        self.specs = encoder.specs
+        self.attention = attention
+        self.classifier = classifier
+
+    @property
+    def task_layers(self):
+        """The `TaskTokens` layers by task name."""
+        return {task.name: task for task in self.encoder.tasks}
+
+    @property
+    def trained_tasks(self):
+        """Names of the tasks that have trainable parameters."""
+        return [task.name for task in self.encoder.tasks if task.trainable_variables]
+
+    @property
+    def trainable(self):
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value):
+        # The backbone is shared and stays frozen: only tasks are switched.
+        self._trainable = bool(value)
+        for task in self.encoder.tasks:
+            task.trainable = value
+
+    def task_summary(self, print_fn=None):
+        """Prints, per task, its tokens, parameters, share of the backbone, what it sees.
+
+        Args:
+            print_fn: function that takes the text; defaults to `print`.
+        """
+        from keras_memvit.task_summary import task_summary
+
+        (print_fn or print)(task_summary(self))
+
+    def get_config(self):
+        config = {**self.encoder.get_config(), "name": self.name}
+        return {
+            k: config[k]
+            for k in ("name", "backbone", "tasks", "attention", "classifier")
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**deserialize_parts(config))

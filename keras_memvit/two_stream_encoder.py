@@ -1,0 +1,164 @@
+"""Images to logits: the frozen base stream and the task stream beside it."""
+
+import keras
+from keras import ops
+
+from keras_memvit.dtypes import float32_variables
+from keras_memvit.layers import TaskTokens
+from keras_memvit.task_layout import TaskLayout
+from keras_memvit.task_spec import BASE
+from keras_memvit.task_spec import TaskSpec
+
+ATTENTIONS = ("masked", "unmasked")
+
+
+@keras.saving.register_keras_serializable(package="keras_memvit")
+class TwoStreamEncoder(keras.layers.Layer):
+    """Runs a frozen backbone and every task's class token through it.
+
+    Masked: the base stream `x (B, T, D)` never depends on a task, and the
+    task stream `c (B, K, D)` reads it layer by layer, so neither a gradient
+    nor an old output can be touched by a new task. Unmasked: one task; its
+    class token takes the old one's place and every token reads its memory.
+
+    Args:
+        backbone: a `ViTBackbone`.
+        tasks: list of `TaskSpec`.
+        attention: `"masked"` or `"unmasked"`.
+        classifier: optional `BaseClassifier`, the backbone's own.
+        **kwargs: keyword arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        images: `(B, H, W, 3)` in [0, 255].
+
+    Returns:
+        A dict of float32 logits by task name, each `(B, num_classes)`, and
+        `"base"` where there is a classifier and attention is masked.
+    """
+
+    def __init__(self, backbone, tasks, attention="masked", classifier=None, **kwargs):
+        kwargs["dtype"] = backbone.image_normalization.dtype_policy
+        super().__init__(
+            autocast=False, **kwargs
+        )  # images stay float32 until normalised
+        if attention not in ATTENTIONS:
+            raise ValueError(
+                f"`attention` must be one of {ATTENTIONS}. Received: attention={attention!r}"
+            )
+        if attention == "unmasked" and len(tasks) > 1:
+            raise ValueError(
+                "`attention='unmasked'` takes one task, since its memory changes "
+                "every token: use 'masked' for several. Received the tasks "
+                f"{[spec.name for spec in tasks]}"
+            )
+        self.backbone = backbone
+        self.specs = list(tasks)
+        self.attention = attention
+        self.classifier = classifier
+        self.layout = TaskLayout(self.specs)
+        self.tasks = [
+            TaskTokens(
+                backbone.num_layers,
+                backbone.hidden_dim,
+                spec.num_memory_tokens,
+                spec.num_classes,
+                dtype=float32_variables(self.dtype_policy),
+                name=spec.name,
+            )
+            for spec in self.specs
+        ]
+
+    def build(self, input_shape):
+        for task in self.tasks:
+            task.build()
+        embedding = self.backbone.patch_embedding
+        if embedding.use_class_token:  # new class tokens start from the pretrained one
+            pretrained = ops.convert_to_numpy(embedding.class_token)[0]
+            for task in self.tasks:
+                task.class_token.assign(pretrained)
+
+    def call(self, images):
+        if self.attention == "unmasked":
+            return self._call_unmasked(images)
+        x = self.backbone.embed(images)
+        class_tokens = self._class_tokens(ops.shape(x)[0])
+        for i, block in enumerate(self.backbone.blocks):
+            last = i == self.backbone.num_layers - 1
+            x, class_tokens = block(
+                x,
+                class_tokens,
+                memory=self._memory(i),
+                layout=self.layout,
+                memory_norm=self.layout.memory_norm,
+                base_output=not last or self.classifier is not None,
+            )
+        outputs = self._head_outputs(self.backbone.norm(class_tokens))
+        if self.classifier is not None:
+            outputs[BASE] = self.classifier(self.backbone.norm(x))
+        return outputs
+
+    def _call_unmasked(self, images):
+        x = self.backbone.embed(images)
+        if self.backbone.use_class_token:
+            class_token = self._class_tokens(ops.shape(x)[0])  # (B, 1, D)
+            x = ops.concatenate([class_token, x[:, 1:]], axis=1)
+        for i, block in enumerate(self.backbone.blocks):
+            x = block(x, memory=self._memory(i), memory_norm=self.layout.memory_norm)
+        return self._head_outputs(self.backbone.norm(x)[:, :1])
+
+    def _class_tokens(self, batch):
+        """The first block's class tokens, (B, K, D)."""
+        tokens = ops.stack([t.class_token.value for t in self.tasks])
+        tokens = self.backbone.patch_embedding.add_class_position(tokens)
+        if self.backbone.pre_norm is not None:
+            tokens = self.backbone.pre_norm(tokens)
+        tokens = ops.cast(tokens, self.compute_dtype)
+        return ops.repeat(tokens[None], batch, axis=0)
+
+    def _memory(self, layer):
+        """All tasks' memory of one layer, (M, D)."""
+        memory = [t.memory[layer].memory.value for t in self.tasks]
+        memory = memory[0] if len(memory) == 1 else ops.concatenate(memory)
+        return ops.cast(memory, self.compute_dtype)
+
+    def _head_outputs(self, features):
+        """Features (B, K, D) -> {task: (B, num_classes)}."""
+        features = ops.cast(features, "float32")
+        return {task.name: task(features[:, k]) for k, task in enumerate(self.tasks)}
+
+    def compute_output_spec(self, images):
+        sizes = {spec.name: spec.num_classes for spec in self.specs}
+        if self.classifier is not None and self.attention == "masked":
+            sizes[BASE] = self.classifier.num_classes
+        return {
+            name: keras.KerasTensor((images.shape[0], size), dtype="float32", name=name)
+            for name, size in sizes.items()
+        }
+
+    def get_config(self):
+        config = super().get_config()
+        config.pop("dtype")  # the backbone's
+        serialize = keras.saving.serialize_keras_object
+        config.update(
+            backbone=serialize(self.backbone),
+            tasks=[spec.get_config() for spec in self.specs],
+            attention=self.attention,
+            classifier=None if self.classifier is None else serialize(self.classifier),
+        )
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**deserialize_parts(config))
+
+
+def deserialize_parts(config):
+    """Config of an encoder or a model -> its constructor's arguments."""
+    config = dict(config)
+    for part in ("backbone", "classifier"):
+        if isinstance(config.get(part), dict):
+            config[part] = keras.saving.deserialize_keras_object(config[part])
+    config["tasks"] = [TaskSpec.from_config(spec) for spec in config["tasks"]]
+    if config.get("classifier") is not None:
+        config["classifier"].trainable = False
+    return config
