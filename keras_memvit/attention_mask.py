@@ -47,7 +47,8 @@ def attention_mask(tasks, num_patches, *, num_base_tokens=1):
     ):
         if int(value) != value or value < (argument == "num_patches"):
             raise ValueError(
-                f"`{argument}` must be a positive integer. Received: {argument}={value!r}"
+                f"`{argument}` must be a positive integer. "
+                f"Received: {argument}={value!r}"
             )
     sees = visible_tasks(specs)
     num_base = int(num_base_tokens) + int(num_patches)

@@ -58,7 +58,7 @@ class ViTBackbone(keras.Model):
     >>> backbone = keras_memvit.ViTBackbone(
     ...     image_shape=(32, 48, 3), patch_size=16, num_layers=2,
     ...     num_heads=2, hidden_dim=32, mlp_dim=64)
-    >>> backbone(keras.ops.zeros((1, 32, 48, 3))).shape
+    >>> tuple(backbone(keras.ops.zeros((1, 32, 48, 3))).shape)
     (1, 7, 32)
 
     Reference:
@@ -267,7 +267,8 @@ def check_image_shape(image_shape, patch_size):
         shape = (*shape, 3)
     if len(shape) != 3 or shape[2] != 3:
         raise ValueError(
-            f"`image_shape` must be (height, width, 3). Received: image_shape={image_shape}"
+            "`image_shape` must be (height, width, 3). "
+            f"Received: image_shape={image_shape}"
         )
     for side, size, patch in zip(("height", "width"), shape, patch_size):
         if size < patch or size % patch:

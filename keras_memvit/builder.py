@@ -55,7 +55,7 @@ def build(
     ...     image_shape=(32, 32, 3), patch_size=16, num_layers=2,
     ...     num_heads=2, hidden_dim=32, mlp_dim=64)
     >>> model = keras_memvit.build(backbone, tasks={"digits": 10, "faces": 2})
-    >>> sorted(model.output_shape)
+    >>> sorted(model.output)
     ['digits', 'faces']
     """
     specs = parse_tasks(tasks, num_memory_tokens)

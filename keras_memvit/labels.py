@@ -74,7 +74,8 @@ def check_labels(labels, specs):
         if bad.any():
             raise ValueError(
                 f"Labels of task '{spec.name}' must be {legal}. Received "
-                f"{np.unique(values[bad])[:5].tolist()} among {bad.sum()} labels out of range"
+                f"{np.unique(values[bad])[:5].tolist()} among {bad.sum()} labels "
+                "out of range"
             )
 
 

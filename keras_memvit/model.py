@@ -44,7 +44,7 @@ class MemoryViT(TaskTrainer, keras.Model):
     ...     image_shape=(32, 32, 3), patch_size=16, num_layers=2,
     ...     num_heads=2, hidden_dim=32, mlp_dim=64)
     >>> model = keras_memvit.build(backbone, tasks={"digits": 10})
-    >>> model(keras.ops.zeros((1, 32, 32, 3)))["digits"].shape
+    >>> tuple(model(keras.ops.zeros((1, 32, 32, 3)))["digits"].shape)
     (1, 10)
     """
 
@@ -55,6 +55,7 @@ class MemoryViT(TaskTrainer, keras.Model):
         )
         images = keras.Input(backbone.image_shape, name="images")
         kwargs.pop("trainable", None)
+        kwargs.setdefault("name", "memory_vit")
         super().__init__(inputs=images, outputs=encoder(images), **kwargs)
         # === Config ===
         self.encoder = encoder
@@ -85,7 +86,7 @@ class MemoryViT(TaskTrainer, keras.Model):
             task.trainable = value
 
     def task_summary(self, print_fn=None):
-        """Prints, per task, its tokens, parameters, share of the backbone, what it sees.
+        """Prints each task's tokens, parameters, share of the backbone, sees.
 
         Args:
             print_fn: function that takes the text; defaults to `print`.

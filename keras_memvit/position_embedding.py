@@ -9,9 +9,10 @@ def interpolate_position_embedding(
     """Resizes a table of position embeddings bicubically.
 
     Keys' cubic convolution with a = -0.5, half-pixel centres, weights
-    renormalised at the edges: what `keras.ops.image.resize` computes on JAX
-    and TensorFlow. It is done in NumPy so that every backend gets the same
-    table, and with it the same backbone fingerprint.
+    renormalised at the edges: what `keras.ops.image.resize` computes on JAX,
+    and TensorFlow up to its tabulated kernel. It is done in NumPy so that
+    every backend gets the same table, and with it the same backbone
+    fingerprint.
 
     Args:
         positions: array `(P + N, D)`; the first `P` rows (the class token's)

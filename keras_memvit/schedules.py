@@ -24,18 +24,20 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
     Example:
 
     >>> schedule = keras_memvit.recipes.WarmupCosine(0.5, total_steps=100)
-    >>> float(schedule(0))
+    >>> round(float(schedule(0)), 6)
     0.1
     """
 
     def __init__(self, learning_rate, warmup_steps=5, total_steps=None, start=0):
         if not learning_rate > 0:
             raise ValueError(
-                f"`learning_rate` must be positive. Received: learning_rate={learning_rate}"
+                "`learning_rate` must be positive. "
+                f"Received: learning_rate={learning_rate}"
             )
         if warmup_steps < 0:
             raise ValueError(
-                f"`warmup_steps` must not be negative. Received: warmup_steps={warmup_steps}"
+                "`warmup_steps` must not be negative. "
+                f"Received: warmup_steps={warmup_steps}"
             )
         self.learning_rate = learning_rate
         self.warmup_steps = warmup_steps

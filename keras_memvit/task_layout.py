@@ -16,8 +16,9 @@ from keras_memvit.task_spec import visible_tasks
 class TaskGroup:
     """Tasks attended to together; index arrays are padded, masks say where.
 
-    `tasks` (G,) positions of the group's tasks, None = all in order; `memory` (G, E) rows of the
-    concatenated memory; `seen` (G, S) positions of the class tokens seen.
+    `tasks` (G,) positions of the group's tasks, None = all in order; `memory`
+    (G, E) rows of the concatenated memory; `seen` (G, S) positions of the class
+    tokens seen.
     Masks are float `0` = may attend, `-inf` = padding, or None if none is.
     """
 

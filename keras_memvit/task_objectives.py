@@ -109,7 +109,8 @@ def parse_class_weight(class_weight, specs, trained):
         if len(candidates) != 1:
             raise ValueError(
                 "`class_weight` must be a dict by task name, {task: {class: weight}}, "
-                f"since the model trains {candidates}. Received: class_weight={class_weight}"
+                f"since the model trains {candidates}. "
+                f"Received: class_weight={class_weight}"
             )
         class_weight = {candidates[0]: class_weight}
     table = {}

@@ -1,5 +1,6 @@
 """A table of a model's tasks."""
 
+from keras_memvit.task_spec import BASE
 from keras_memvit.task_spec import visible_tasks
 
 _HEADER = ("task", "classes", "tokens", "parameters", "of backbone", "trains", "sees")
@@ -36,7 +37,7 @@ def task_summary(model):
     ]
     lines.insert(1, "  ".join("-" * w for w in widths))
     attention = f"attention: {model.attention}"
-    base = ", base classifier kept" if "base" in model.output_shape else ""
+    base = ", base classifier kept" if BASE in model.output else ""
     return "\n".join(
         [*lines, f"backbone: {total:,} frozen parameters, {attention}{base}"]
     )

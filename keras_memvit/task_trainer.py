@@ -5,6 +5,7 @@ import math
 import keras
 import numpy as np
 
+from keras_memvit.jax_state import restores_variables
 from keras_memvit.labels import check_labels
 from keras_memvit.labels import labels_by_task
 from keras_memvit.schedules import WarmupCosine
@@ -52,6 +53,8 @@ class TaskTrainer:
             "loss_weights": loss_weights,
             "metrics": metrics,
             "weighted_metrics": weighted_metrics,
+            # As asked for, not as resolved here: another backend may load it.
+            "jit_compile": kwargs.get("jit_compile", AUTO),
         }
         self.objectives = build_objectives(
             self.specs,
@@ -139,16 +142,29 @@ class TaskTrainer:
         callbacks = kwargs.pop("callbacks", None)
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = [*_flatten(callbacks), LabelCheck()]
-        return super().fit(
-            x, y, batch_size=batch_size, epochs=epochs, callbacks=callbacks, **kwargs
-        )
+        with restores_variables(self):
+            return super().fit(
+                x,
+                y,
+                batch_size=batch_size,
+                epochs=epochs,
+                callbacks=callbacks,
+                **kwargs,
+            )
 
     def evaluate(self, x=None, y=None, **kwargs):
         """Evaluates the model; the arguments are those of `keras.Model.evaluate`."""
         self._require_compiled()
-        result = super().evaluate(x, self._check_labels(y), **kwargs)
+        y = self._check_labels(y)
+        with restores_variables(self):
+            result = super().evaluate(x, y, **kwargs)
         self.raise_label_errors()
         return result
+
+    def predict(self, x, *args, **kwargs):
+        """Logits by task name; the arguments are those of `keras.Model.predict`."""
+        with restores_variables(self):
+            return super().predict(x, *args, **kwargs)
 
     def raise_label_errors(self):
         """Raises if labels out of range were met since the metrics were reset."""
@@ -177,10 +193,7 @@ class TaskTrainer:
         if y is not None:
             y = self._labels_by_task(y)
             check_labels(y, self.specs)
-            y = {
-                k: np.asarray(v) if isinstance(v, (list, tuple)) else v
-                for k, v in y.items()
-            }
+            y = {name: _as_indices(value) for name, value in y.items()}
         return y
 
     def _sample_weights(self, sample_weight):
@@ -237,6 +250,14 @@ def _num_batches(x, batch_size, validation_split):
         kept = int(math.floor(x.shape[0] * (1.0 - (validation_split or 0.0))))
         return math.ceil(kept / batch_size)
     return len(x) if hasattr(x, "__len__") else None
+
+
+def _as_indices(labels):
+    """Lists as arrays, and columns (n, 1) as (n,), so that shapes agree."""
+    if isinstance(labels, (list, tuple)):
+        labels = np.asarray(labels)
+    column = isinstance(labels, np.ndarray) and labels.shape[1:] == (1,)
+    return labels[:, 0] if column else labels
 
 
 def _same(a, b):

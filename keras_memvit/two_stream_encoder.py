@@ -43,7 +43,8 @@ class TwoStreamEncoder(keras.layers.Layer):
         )  # images stay float32 until normalised
         if attention not in ATTENTIONS:
             raise ValueError(
-                f"`attention` must be one of {ATTENTIONS}. Received: attention={attention!r}"
+                f"`attention` must be one of {ATTENTIONS}. "
+                f"Received: attention={attention!r}"
             )
         if attention == "unmasked" and len(tasks) > 1:
             raise ValueError(
@@ -55,6 +56,8 @@ class TwoStreamEncoder(keras.layers.Layer):
         self.specs = list(tasks)
         self.attention = attention
         self.classifier = classifier
+        if classifier is not None:
+            classifier.trainable = False
         self.layout = TaskLayout(self.specs)
         self.tasks = [
             TaskTokens(
@@ -159,6 +162,4 @@ def deserialize_parts(config):
         if isinstance(config.get(part), dict):
             config[part] = keras.saving.deserialize_keras_object(config[part])
     config["tasks"] = [TaskSpec.from_config(spec) for spec in config["tasks"]]
-    if config.get("classifier") is not None:
-        config["classifier"].trainable = False
     return config

@@ -134,7 +134,6 @@ def _classifier_of(model, family, dtype):
     if intermediate_dim:
         copy_dense(classifier.intermediate, model.intermediate_layer, hidden_dim)
     copy_dense(classifier.logits, model.output_dense, intermediate_dim or hidden_dim)
-    classifier.trainable = False
     return classifier
 
 

@@ -41,12 +41,16 @@ class BaseClassifier(keras.layers.Layer):
                 self.intermediate_dim,
                 activation="tanh",
                 dtype=self.dtype_policy,
+                trainable=self.trainable,
                 name="intermediate",
             )
             self.intermediate.build((None, width))
             width = self.intermediate_dim
         self.logits = keras.layers.Dense(
-            self.num_classes, dtype=self.dtype_policy, name="logits"
+            self.num_classes,
+            dtype=self.dtype_policy,
+            trainable=self.trainable,
+            name="logits",
         )
         self.logits.build((None, width))
 

@@ -29,6 +29,11 @@ class ImageNormalization(keras.layers.Layer):
             raise ValueError(f"`std` must be positive. Received: std={std}")
 
     def call(self, images):
+        if images.shape[-1] != 3:  # one channel would broadcast to three
+            raise ValueError(
+                "`images` must have the shape (batch, height, width, 3). "
+                f"Received: images of shape {tuple(images.shape)}"
+            )
         mean, std = np.array(self.mean), np.array(self.std)
         scale = (1.0 / (255.0 * std)).astype("float32")
         offset = (-mean / std).astype("float32")

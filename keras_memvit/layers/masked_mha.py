@@ -47,7 +47,7 @@ class MaskedMHA(keras.layers.Layer):
     Example:
 
     >>> attention = keras_memvit.layers.MaskedMHA(num_heads=6)
-    >>> attention(keras.ops.ones((2, 50, 384))).shape
+    >>> tuple(attention(keras.ops.ones((2, 50, 384))).shape)
     (2, 50, 384)
 
     Reference:

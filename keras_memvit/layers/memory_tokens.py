@@ -30,7 +30,7 @@ class MemoryTokens(keras.layers.Layer):
     Example:
 
     >>> tokens = keras.ops.ones((2, 50, 384))
-    >>> keras_memvit.layers.MemoryTokens(5)(tokens).shape
+    >>> tuple(keras_memvit.layers.MemoryTokens(5)(tokens).shape)
     (2, 55, 384)
 
     Reference:

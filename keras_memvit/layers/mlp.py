@@ -53,7 +53,8 @@ class MLP(keras.layers.Layer):
         legal = [*ACTIVATIONS, "swiglu"]
         if activation not in legal:
             raise ValueError(
-                f"`activation` must be one of {legal}. Received: activation={activation!r}"
+                f"`activation` must be one of {legal}. "
+                f"Received: activation={activation!r}"
             )
         self.mlp_dim = mlp_dim
         self.activation = activation

@@ -78,6 +78,12 @@ class PatchEmbedding(keras.layers.Layer):
         )
 
     def call(self, images):
+        if tuple(images.shape[1:]) != self.image_shape:
+            raise ValueError(
+                f"`images` must have the shape {(None, *self.image_shape)} that the "
+                "model was built for; for other sizes build it with another "
+                f"`image_shape`. Received: images of shape {tuple(images.shape)}"
+            )
         batch = ops.shape(images)[0]
         patches = self._project(images)
         positions = self.position_embedding.value

@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Sets up .venv and runs the quickstart. Arguments go to examples/quickstart.py.
+set -euo pipefail
+source "$(dirname "$0")/environment.sh"
+KERAS_BACKEND=${KERAS_BACKEND:-jax} .venv/bin/python examples/quickstart.py "$@"

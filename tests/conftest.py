@@ -1,0 +1,81 @@
+"""Fixtures: small backbones with weights of a realistic scale."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_memvit
+
+VARIANTS = {
+    "vit": {},
+    "registers": {"num_register_tokens": 4, "use_layer_scale": True},
+    "swiglu": {"activation": "swiglu", "use_layer_scale": True},
+    "clip": {
+        "activation": "quick_gelu",
+        "use_pre_norm": True,
+        "use_patch_bias": False,
+        "layer_norm_epsilon": 1e-5,
+    },
+    "no_class_token": {"use_class_token": False, "use_qkv_bias": False},
+    "gelu_tanh": {"activation": "gelu_tanh", "use_mlp_bias": False},
+}
+
+
+def randomize(model, seed=0):
+    """Gives every weight a random value of the scale that training leaves."""
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        if "seed" in weight.name:
+            continue
+        shape = tuple(weight.shape)
+        if (
+            len(shape) > 1
+            and "token" not in weight.name
+            and "embedding" not in weight.name
+        ):
+            value = rng.normal(0, 0.8 / np.sqrt(shape[0]), shape)
+        else:
+            mean = (
+                1.0
+                if any(n in weight.name for n in ("gamma", "scale", "lambda"))
+                else 0.0
+            )
+            value = rng.normal(mean, 0.2, shape)
+        weight.assign(value.astype("float32"))
+    return model
+
+
+def make_backbone(variant="vit", seed=0, **kwargs):
+    """A 3-layer backbone of width 32 on 32 x 48 images: 6 patches."""
+    config = {
+        "image_shape": (32, 48, 3),
+        "patch_size": 16,
+        "num_layers": 3,
+        "num_heads": 4,
+        "hidden_dim": 32,
+        "mlp_dim": 64,
+        **VARIANTS[variant],
+        **kwargs,
+    }
+    return randomize(keras_memvit.ViTBackbone(**config), seed)
+
+
+@pytest.fixture
+def backbone():
+    return make_backbone()
+
+
+@pytest.fixture
+def images():
+    """Eight uint8 images for `make_backbone`."""
+    return np.random.default_rng(1).integers(0, 256, (8, 32, 48, 3), dtype="uint8")
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    keras.utils.set_random_seed(0)
+
+
+def snapshot(weights):
+    """Copies of weights, by path."""
+    return {w.path: np.array(keras.ops.convert_to_numpy(w)) for w in weights}

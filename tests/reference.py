@@ -1,0 +1,159 @@
+"""The paper's definition in NumPy: one concatenated tensor, one dense mask.
+
+Independent of the package but for reading its weights: base tokens, class
+tokens and memory stand in one sequence, and `attention_mask` decides who
+attends to whom. Slow, and plain on purpose.
+"""
+
+import math
+
+import keras
+import numpy as np
+
+from keras_memvit import attention_mask
+
+_erf = np.vectorize(math.erf)
+
+_ACTIVATIONS = {
+    "gelu": lambda x: 0.5 * x * (1 + _erf(x / math.sqrt(2))),
+    "gelu_tanh": lambda x: (
+        0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    ),
+    "quick_gelu": lambda x: x / (1 + np.exp(-1.702 * x)),
+}
+
+
+def _np(weight):
+    return np.asarray(keras.ops.convert_to_numpy(weight), dtype="float64")
+
+
+def _norm(layer, x):
+    x = x - x.mean(-1, keepdims=True)
+    x = x / np.sqrt((x**2).mean(-1, keepdims=True) + layer.epsilon)
+    return x * _np(layer.gamma) + _np(layer.beta)
+
+
+def _dense(layer, x):
+    x = x @ _np(layer.kernel)
+    return x if layer.bias is None else x + _np(layer.bias)
+
+
+def _mlp(layer, x):
+    x = _dense(layer.expand, x)
+    if layer.activation == "swiglu":
+        gate, x = np.split(x, 2, axis=-1)
+        x = gate / (1 + np.exp(-gate)) * x
+    else:
+        x = _ACTIVATIONS[layer.activation](x)
+    return _dense(layer.contract, x)
+
+
+def _attention(layer, queries, keys, mask):
+    def heads(projection, x):
+        x = _dense(projection, x)
+        return x.reshape(*x.shape[:-1], layer.num_heads, -1)
+
+    q, k, v = (
+        heads(layer.query, queries),
+        heads(layer.key, keys),
+        heads(layer.value, keys),
+    )
+    scores = np.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(q.shape[-1])
+    scores = np.where(mask, scores, -np.inf)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    output = np.einsum("bhqk,bkhd->bqhd", weights, v)
+    return _dense(layer.output_projection, output.reshape(*output.shape[:2], -1))
+
+
+def _embed(backbone, images):
+    """Images -> (base tokens, position of the class token)."""
+    embedding = backbone.patch_embedding
+    x = (images / 255.0 - np.array(backbone.image_mean)) / np.array(backbone.image_std)
+    (rows, columns), (height, width) = embedding.grid_shape, embedding.patch_size
+    kernel = _np(embedding.kernel)
+    patches = np.stack(
+        [
+            np.einsum(
+                "bhwc,hwcd->bd",
+                x[:, r * height : (r + 1) * height, c * width : (c + 1) * width],
+                kernel,
+            )
+            for r in range(rows)
+            for c in range(columns)
+        ],
+        axis=1,
+    )
+    if embedding.use_bias:
+        patches = patches + _np(embedding.bias)
+    positions = _np(embedding.position_embedding)
+    if not embedding.use_class_token:
+        return patches + positions, 0.0
+    tokens = [
+        np.broadcast_to(_np(embedding.class_token) + positions[:1], (len(x), 1, 32))
+    ]
+    if embedding.num_register_tokens:
+        registers = _np(embedding.register_tokens)
+        tokens.append(np.broadcast_to(registers, (len(x), *registers.shape)))
+    return np.concatenate([*tokens, patches + positions[1:]], axis=1), positions[0]
+
+
+def dense_forward(model, images):
+    """Logits by task name, and the base tokens behind the last norm.
+
+    Args:
+        model: a `MemoryViT` with masked attention.
+        images: `(B, H, W, 3)` in [0, 255].
+    """
+    backbone, layers = model.backbone, list(model.task_layers.values())
+    x, class_position = _embed(backbone, images.astype("float64"))
+    num_base = x.shape[1]
+    class_tokens = np.stack([_np(t.class_token) for t in layers]) + class_position
+    x = np.concatenate(
+        [x, np.broadcast_to(class_tokens, (len(x), *class_tokens.shape))], 1
+    )
+    if backbone.pre_norm is not None:
+        x = _norm(backbone.pre_norm, x)
+    mask = attention_mask(
+        model.specs,
+        backbone.num_patches,
+        num_base_tokens=num_base - backbone.num_patches,
+    )
+    for i, block in enumerate(backbone.blocks):
+        normed = _norm(block.norm1, x)
+        memory = []
+        for spec, task in zip(model.specs, layers):
+            tokens = _np(task.memory[i].memory)
+            memory.append(_norm(block.norm1, tokens) if spec.memory_norm else tokens)
+        memory = np.concatenate(memory)
+        memory = np.broadcast_to(memory, (len(x), *memory.shape))
+        keys = np.concatenate([normed, memory], axis=1)
+        x = _residual(block, x, _attention(block.attention, normed, keys, mask))
+    x = _norm(backbone.norm, x)
+    logits = {
+        task.name: _dense(task.head, x[:, num_base + k])
+        for k, task in enumerate(layers)
+    }
+    return logits, x[:, :num_base]
+
+
+def unmasked_forward(model, images):
+    """Logits of the one task of a `MemoryViT` with unmasked attention."""
+    backbone, (task,) = model.backbone, model.task_layers.values()
+    x, class_position = _embed(backbone, images.astype("float64"))
+    x[:, 0] = _np(task.class_token) + class_position
+    for i, block in enumerate(backbone.blocks):
+        tokens = _np(task.memory[i].memory)
+        tokens = np.broadcast_to(tokens, (len(x), *tokens.shape))
+        normed = _norm(block.norm1, x)
+        keys = np.concatenate([normed, _norm(block.norm1, tokens)], axis=1)
+        x = _residual(block, x, _attention(block.attention, normed, keys, True))
+    return _dense(task.head, _norm(backbone.norm, x)[:, 0])
+
+
+def _residual(block, x, attended):
+    scale1, scale2 = 1.0, 1.0
+    if block.use_layer_scale:
+        scale1, scale2 = _np(block.scale1), _np(block.scale2)
+    x = x + attended * scale1
+    return x + _mlp(block.mlp, _norm(block.norm2, x)) * scale2

@@ -1,0 +1,130 @@
+"""Each layer by itself: its equation, its config, its weights."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_memvit
+from keras_memvit import TaskSpec
+from keras_memvit import layers
+from keras_memvit.two_stream_encoder import TwoStreamEncoder
+
+LAYERS = {
+    "MemoryTokens": (lambda: layers.MemoryTokens(3), (2, 5, 8)),
+    "MaskedMHA": (lambda: layers.MaskedMHA(2, use_qkv_bias=False), (2, 5, 8)),
+    "EncoderBlock": (
+        lambda: layers.EncoderBlock(2, 16, activation="swiglu", use_layer_scale=True),
+        (2, 5, 8),
+    ),
+    "MLP": (lambda: layers.MLP(16, "quick_gelu", use_bias=False), (2, 5, 8)),
+    "PatchEmbedding": (
+        lambda: layers.PatchEmbedding((8, 12, 3), 4, 8, num_register_tokens=2),
+        (2, 8, 12, 3),
+    ),
+    "ImageNormalization": (
+        lambda: layers.ImageNormalization(0.5, [0.1, 0.2, 0.3]),
+        (2, 8, 12, 3),
+    ),
+    "BaseClassifier": (lambda: layers.BaseClassifier(4, "gap", 6), (2, 5, 8)),
+    "TaskTokens": (lambda: layers.TaskTokens(2, 8, 3, 4), (2, 8)),
+}
+
+
+def test_every_public_layer_is_covered():
+    assert set(LAYERS) == set(layers.__all__)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_config_round_trip_and_output_shape(name, dtype):
+    make, shape = LAYERS[name]
+    layer = make()
+    layer.dtype_policy = dtype
+    config = {**layer.get_config(), "dtype": dtype}
+    layer = type(layer).from_config(config)
+    x = np.random.default_rng(0).normal(size=shape).astype("float32")
+    y = layer(x)
+    assert tuple(y.shape) == layer.compute_output_shape(shape)
+    rebuilt = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(layer)
+    )
+    rebuilt(x)
+    rebuilt.set_weights(layer.get_weights())
+    assert rebuilt.get_config() == layer.get_config()
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(keras.ops.cast(rebuilt(x), "float32")),
+        keras.ops.convert_to_numpy(keras.ops.cast(y, "float32")),
+    )
+
+
+def test_encoder_config_round_trip(backbone, images):
+    encoder = TwoStreamEncoder(
+        backbone, [TaskSpec("a", 2), TaskSpec("b", 3, sees=["a"])]
+    )
+    x = images.astype("float32")
+    expected = encoder(x)
+    rebuilt = TwoStreamEncoder.from_config(encoder.get_config())
+    rebuilt(x)
+    rebuilt.set_weights(encoder.get_weights())
+    for name, logits in rebuilt(x).items():
+        np.testing.assert_array_equal(
+            keras.ops.convert_to_numpy(logits),
+            keras.ops.convert_to_numpy(expected[name]),
+        )
+
+
+def test_memory_tokens_append_their_memory_to_every_example():
+    layer = layers.MemoryTokens(3)
+    x = np.random.default_rng(0).normal(size=(2, 5, 8)).astype("float32")
+    y = keras.ops.convert_to_numpy(layer(x))
+    memory = keras.ops.convert_to_numpy(layer.memory)
+    np.testing.assert_array_equal(y[:, :5], x)
+    np.testing.assert_array_equal(y[:, 5:], np.stack([memory, memory]))
+
+
+def test_memory_is_drawn_from_a_normal_distribution_of_0_02():
+    layer = layers.MemoryTokens(200)
+    layer.build((None, None, 200))
+    memory = keras.ops.convert_to_numpy(layer.memory)
+    assert abs(memory.std() - 0.02) < 5e-4
+    assert abs(memory.mean()) < 5e-4
+
+
+def test_masked_mha_equals_keras_attention_on_the_base_stream():
+    ours = layers.MaskedMHA(2)
+    theirs = keras.layers.MultiHeadAttention(2, 4)
+    x = np.random.default_rng(0).normal(size=(2, 5, 8)).astype("float32")
+    ours(x), theirs(x, x)
+    from keras_memvit.converters.weights import copy_attention
+
+    copy_attention(ours, theirs)
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(ours(x)),
+        keras.ops.convert_to_numpy(theirs(x, x)),
+        atol=1e-6,
+    )
+
+
+def test_new_class_tokens_start_from_the_pretrained_one(backbone):
+    model = keras_memvit.build(backbone, {"a": 2, "b": 3})
+    pretrained = keras.ops.convert_to_numpy(backbone.patch_embedding.class_token)[0]
+    for task in model.task_layers.values():
+        np.testing.assert_array_equal(
+            keras.ops.convert_to_numpy(task.class_token), pretrained
+        )
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: layers.MemoryTokens(0), "num_memory_tokens=0"),
+        (lambda: layers.MLP(8, "selu"), "'gelu_tanh'.*activation='selu'"),
+        (lambda: layers.BaseClassifier(3, "avg"), "pooling='avg'"),
+        (lambda: layers.ImageNormalization(0.5, 0.0), "`std` must be positive"),
+        (lambda: layers.ImageNormalization(float("nan"), 0.5), "`mean` must be finite"),
+        (lambda: layers.MaskedMHA(16)(np.ones((1, 2, 8), "float32")), "num_heads=16"),
+    ],
+)
+def test_bad_layer_arguments_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

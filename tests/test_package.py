@@ -1,0 +1,90 @@
+"""Imports point one way, are light, and every docstring's example runs."""
+
+import ast
+import doctest
+import importlib
+import pathlib
+import pkgutil
+import subprocess
+import sys
+
+import keras
+import pytest
+
+import keras_memvit
+
+ROOT = pathlib.Path(keras_memvit.__file__).parent
+
+# Low to high: a module imports only from what stands before it.
+ORDER = [
+    "task_spec",
+    "dtypes",
+    "schedules",
+    "jax_state",
+    "attention_mask",
+    "task_layout",
+    "position_embedding",
+    "labels",
+    "layers",
+    "backbone",
+    "converters",
+    "two_stream_encoder",
+    "task_objectives",
+    "task_trainer",
+    "task_summary",
+    "model",
+    "builder",
+    "recipes",
+    "__init__",
+]
+MODULES = [name for _, name, _ in pkgutil.walk_packages([str(ROOT)], "keras_memvit.")]
+
+
+def imports_of(path):
+    """Names of our modules that a file imports, at any depth of the file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+            "keras_memvit"
+        ):
+            inner = node.module.split(".")[1:]
+            yield from [inner[0]] if inner else [alias.name for alias in node.names]
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda p: p.stem)
+def test_imports_point_down(path):
+    own = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    rank = ORDER.index(own)
+    for name in imports_of(path):
+        assert ORDER.index(name) < rank or name == own, f"{own} imports {name}"
+
+
+def test_import_is_light():
+    """`import keras_memvit` brings in Keras and NumPy, and no optional package."""
+    code = """
+import sys, keras
+before = set(sys.modules)
+import keras_memvit
+heavy = {"keras_hub", "keras_cv", "tensorflow_datasets", "matplotlib", "PIL", "sklearn",
+         "tensorflow", "jax", "torch", "safetensors", "onnx"}
+print(sorted({name.split(".")[0] for name in set(sys.modules) - before} & heavy))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings_run(name):
+    module = importlib.import_module(name)
+    scope = {"keras_memvit": keras_memvit, "keras": keras}
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    failures = []
+    for test in doctest.DocTestFinder(recurse=True).find(module, extraglobs=scope):
+        runner = doctest.DocTestRunner(optionflags=flags, verbose=False)
+        runner.run(test, out=failures.append)
+    assert not failures, "\n".join(failures)
+
+
+def test_public_names_have_an_example():
+    for name in set(keras_memvit.__all__) - {"layers", "recipes"}:
+        doc = getattr(keras_memvit, name).__doc__
+        assert ">>>" in doc or "```python" in doc, name
