@@ -5,6 +5,9 @@ from keras_memvit import recipes
 from keras_memvit.attention_mask import attention_mask
 from keras_memvit.backbone import ViTBackbone
 from keras_memvit.builder import build
+from keras_memvit.compose import concatenate
+from keras_memvit.compose import extend
+from keras_memvit.compose import select
 from keras_memvit.model import MemoryViT
 from keras_memvit.task_spec import TaskSpec
 
@@ -16,6 +19,9 @@ __all__ = [
     "ViTBackbone",
     "attention_mask",
     "build",
+    "concatenate",
+    "extend",
     "layers",
     "recipes",
+    "select",
 ]

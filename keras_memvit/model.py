@@ -21,6 +21,7 @@ class MemoryViT(TaskTrainer, keras.Model):
         attention: `"masked"`: old tokens see nothing new, any number of
             tasks. `"unmasked"`: one task whose memory every token sees.
         classifier: optional `BaseClassifier`, the backbone's own head.
+        frozen_tasks: names of tasks that are not to be trained.
         **kwargs: `name`.
 
     Call arguments:
@@ -48,7 +49,15 @@ class MemoryViT(TaskTrainer, keras.Model):
     (1, 10)
     """
 
-    def __init__(self, backbone, tasks, attention="masked", classifier=None, **kwargs):
+    def __init__(
+        self,
+        backbone,
+        tasks,
+        attention="masked",
+        classifier=None,
+        frozen_tasks=(),
+        **kwargs,
+    ):
         # === Functional Model ===
         encoder = TwoStreamEncoder(
             backbone, tasks, attention=attention, classifier=classifier, name="encoder"
@@ -63,6 +72,8 @@ class MemoryViT(TaskTrainer, keras.Model):
         self.specs = encoder.specs
         self.attention = attention
         self.classifier = classifier
+        for name in frozen_tasks:
+            self.task_layers[name].trainable = False
 
     @property
     def task_layers(self):
@@ -96,10 +107,13 @@ class MemoryViT(TaskTrainer, keras.Model):
         (print_fn or print)(task_summary(self))
 
     def get_config(self):
-        config = {**self.encoder.get_config(), "name": self.name}
+        config = self.encoder.get_config()
+        parts = ("backbone", "tasks", "attention", "classifier")
+        frozen = [task.name for task in self.encoder.tasks if not task.trainable]
         return {
-            k: config[k]
-            for k in ("name", "backbone", "tasks", "attention", "classifier")
+            "name": self.name,
+            **{part: config[part] for part in parts},
+            "frozen_tasks": frozen,
         }
 
     @classmethod

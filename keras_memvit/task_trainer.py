@@ -1,6 +1,7 @@
 """Training a model of several tasks with `compile`, `fit` and `evaluate`."""
 
 import math
+import warnings
 
 import keras
 import numpy as np
@@ -142,7 +143,9 @@ class TaskTrainer:
         callbacks = kwargs.pop("callbacks", None)
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = [*_flatten(callbacks), LabelCheck()]
-        with restores_variables(self):
+        with restores_variables(self), warnings.catch_warnings():
+            # A task without labels in a batch has none, and that is meant.
+            warnings.filterwarnings("ignore", "Gradients do not exist", UserWarning)
             return super().fit(
                 x,
                 y,

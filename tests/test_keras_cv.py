@@ -52,7 +52,8 @@ source = make("ViTTiny16", include_top=True, num_classes=5, classifier_activatio
 model = keras_memvit.build(source, {"a": 2})
 model.save(sys.argv[1])
 expected = original(source, images)
-np.testing.assert_allclose(model.predict(images, verbose=0)["base"], expected, atol=1e-4)
+base = model.predict(images, verbose=0)["base"]
+np.testing.assert_allclose(base, expected, atol=1e-4)
 np.savez(sys.argv[2], images=images, base=expected)
 """
 )

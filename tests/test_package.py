@@ -34,6 +34,7 @@ ORDER = [
     "task_summary",
     "model",
     "builder",
+    "compose",
     "recipes",
     "__init__",
 ]

@@ -124,6 +124,13 @@ def test_unlabelled_examples_do_not_train(two_tasks, images):
         assert not np.array_equal(value, moved[path])
 
 
+def test_a_task_whose_key_is_missing_stays_as_it_is(two_tasks, images):
+    before = snapshot(two_tasks.task_layers["b"].weights)
+    two_tasks.fit(images, {"a": LABELS}, verbose=0)  # no warning either
+    for path, value in snapshot(two_tasks.task_layers["b"].weights).items():
+        np.testing.assert_array_equal(value, before[path])
+
+
 def test_class_weight_and_sample_weight_scale_the_loss(model, images):
     keras.utils.set_random_seed(0)
     weights = np.array([1.0, 3.0, 0.5])
