@@ -9,9 +9,11 @@ from keras_memvit.compose import concatenate
 from keras_memvit.compose import extend
 from keras_memvit.compose import select
 from keras_memvit.model import MemoryViT
+from keras_memvit.saving import inspect
+from keras_memvit.saving import load_task
+from keras_memvit.saving import save_task
 from keras_memvit.task_spec import TaskSpec
-
-__version__ = "0.1.0"
+from keras_memvit.version import __version__ as __version__
 
 __all__ = [
     "MemoryViT",
@@ -21,7 +23,10 @@ __all__ = [
     "build",
     "concatenate",
     "extend",
+    "inspect",
     "layers",
+    "load_task",
     "recipes",
+    "save_task",
     "select",
 ]
