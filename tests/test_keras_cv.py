@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from processes import run_python
 
 VARIANTS = [
@@ -13,6 +14,7 @@ MAKE = """
 import sys
 import keras
 import numpy as np
+import pytest
 from conftest import randomize
 from keras_cv.src.models.legacy import vit
 import keras_memvit
@@ -75,6 +77,13 @@ except ValueError as error:
 )
 
 
+on_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow",
+    reason="KerasCV runs on TensorFlow alone; its models are loaded here below",
+)
+
+
+@on_tensorflow
 def test_all_ten_variants_equal_the_original():
     printed = run_python(PARITY, "tensorflow", *VARIANTS)
     assert len(printed.strip().splitlines()) == len(VARIANTS)
@@ -89,5 +98,6 @@ def test_a_classifier_converted_on_tensorflow_loads_here(tmp_path):
     assert np.abs(base - data["base"]).max() < 1e-4
 
 
+@on_tensorflow
 def test_unscaled_inputs_and_activations():
     assert "activation=" in run_python(OTHER_INPUTS, "tensorflow")
