@@ -70,6 +70,21 @@ def test_every_kind_of_backbone_equals_the_dense_mask(variant, images):
     )
 
 
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("variant", ["vit", "registers", "no_class_token"])
+def test_few_tasks_among_many_tokens_equal_the_dense_mask(variant, dtype):
+    """Here the queries are projected back, rather than the base tokens forward."""
+    images = np.random.default_rng(1).integers(0, 256, (4, 64, 80, 3), dtype="uint8")
+    specs = [TaskSpec("a", 3, 2), TaskSpec("b", 2, 5, sees=["a"], memory_norm=False)]
+    backbone = make_backbone(variant, image_shape=(64, 80, 3))
+    model = build(backbone, specs, dtype=dtype)
+    expected, _ = dense_forward(model, images)
+    logits = model.predict(images, verbose=0)
+    for name in expected:
+        atol = 1e-4 if dtype == "float32" else 0.1
+        np.testing.assert_allclose(logits[name], expected[name], atol=atol)
+
+
 @pytest.mark.parametrize("variant", ["vit", "registers"])
 def test_unmasked_equals_its_definition(variant, images):
     model = build(make_backbone(variant), {"a": 3}, attention="unmasked")

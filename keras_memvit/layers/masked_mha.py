@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from keras_memvit.layers.base_readers import ProjectedTokens
+from keras_memvit.layers.base_readers import UnprojectedTokens
 from keras_memvit.layers.dot_product_attention import dot_product_attention
 
 
@@ -85,18 +87,33 @@ class MaskedMHA(keras.layers.Layer):
         )
 
     def call(self, x, class_tokens=None, memory=None, layout=None, base_output=True):
-        key, value = self._heads(self.key(x)), self._heads(self.value(x))
         if memory is not None:
             memory = [self._heads(p(memory)) for p in (self.key, self.value)]
         if class_tokens is None:
-            if memory is not None:
-                key, value = map(_append, (key, value), memory)
-            return self._attend_base(x, key, value)
-        tasks = self._attend_tasks(class_tokens, (key, value), memory, layout)
-        return self._attend_base(x, key, value) if base_output else None, tasks
+            return self._attend_base(x, memory)
+        reader = UnprojectedTokens(self, x)
+        if not self._are_few(class_tokens, x):
+            reader = ProjectedTokens(
+                self._heads(self.key(x)), self._heads(self.value(x))
+            )
+        tasks = self._attend_tasks(class_tokens, reader, memory, layout)
+        if not base_output:
+            return None, tasks
+        return self._attend_base(x, None, reader), tasks
 
-    def _attend_base(self, x, key, value):
-        """Every base token over all keys: (B, T, D) -> (B, T, D)."""
+    def _are_few(self, class_tokens, x):
+        # Below this, projecting the queries back costs less than keeping the
+        # base keys and values for the gradient.
+        return 2 * class_tokens.shape[1] * self.num_heads <= x.shape[1]
+
+    def _attend_base(self, x, memory=None, reader=None):
+        """Every base token over all, and over memory: (B, T, D) -> (B, T, D)."""
+        if isinstance(reader, ProjectedTokens):
+            key, value = reader.key, reader.value
+        else:
+            key, value = self._heads(self.key(x)), self._heads(self.value(x))
+        if memory is not None:
+            key, value = map(_append, (key, value), memory)
         query = self._heads(self.query(x))
         return self._merge(dot_product_attention(query, key, value))
 
@@ -156,7 +173,7 @@ def _attend_group(query, own, base, memory, group):
     Args:
         query: scaled queries of the group's tasks, `(B, G, H, d)`.
         own: keys and values of all class tokens, each `(B, K, H, d)`.
-        base: keys and values of the base tokens, each `(B, T, H, d)`.
+        base: the base tokens, `ProjectedTokens` or `UnprojectedTokens`.
         memory: keys and values of all memory, each `(M, H, d)`.
         group: a `TaskGroup`.
 
@@ -168,7 +185,7 @@ def _attend_group(query, own, base, memory, group):
     )
     memory_key, memory_value = (ops.take(t, group.memory, axis=0) for t in memory)
     scores = [
-        ops.einsum("bghd,bthd->bhgt", query, base[0]),
+        base.scores(query),
         ops.transpose(ops.sum(query * own_key, axis=-1, keepdims=True), (0, 2, 1, 3)),
         _add(ops.einsum("bghd,gmhd->bhgm", query, memory_key), group.memory_bias),
     ]
@@ -182,7 +199,7 @@ def _attend_group(query, own, base, memory, group):
     weights = ops.cast(ops.softmax(scores, axis=-1), query.dtype)
     splits = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
     to_base, to_own, to_memory, *to_seen = ops.split(weights, splits, axis=-1)
-    output = ops.einsum("bhgt,bthd->bghd", to_base, base[1])
+    output = base.mean(to_base)
     output += ops.transpose(to_own, (0, 2, 1, 3)) * own_value
     output += ops.einsum("bhgm,gmhd->bghd", to_memory, memory_value)
     if to_seen:

@@ -1,0 +1,142 @@
+"""The models and steps that the benchmarks measure, on any backend."""
+
+import importlib.util
+
+import keras
+import numpy as np
+
+import keras_memvit
+
+NUM_MEMORY_TOKENS = 10
+NUM_CLASSES = 10
+
+# Batch size and the arguments that `ViTBackbone` and KerasHub's have in common.
+SIZES = {
+    "vit_s14_98": (
+        32,
+        dict(
+            image_shape=(98, 98, 3),
+            patch_size=14,
+            num_layers=12,
+            num_heads=6,
+            hidden_dim=384,
+            mlp_dim=1536,
+        ),
+    ),
+    "vit_b16_224": (
+        8,
+        dict(
+            image_shape=(224, 224, 3),
+            patch_size=16,
+            num_layers=12,
+            num_heads=12,
+            hidden_dim=768,
+            mlp_dim=3072,
+        ),
+    ),
+}
+
+
+def predict_step(model, images, share=True):
+    """The compiled function behind `model.predict`, on one batch."""
+    model.make_predict_function()
+    return _step(model, model.predict_function, (images,), False, share)
+
+
+def train_step(model, images, labels, share=True):
+    """The compiled function behind `model.fit`, on one batch."""
+    model.optimizer.build(model.trainable_variables)
+    model.make_train_function()
+    return _step(model, model.train_function, (images, labels), True, share)
+
+
+def _step(model, function, batch, training, share):
+    """A function of no arguments that runs one step to its very end.
+
+    Keras' JAX functions take the model's state and donate it; `share` hands
+    them a copy, for a model that shares weights with another.
+    """
+    if keras.backend.backend() == "torch":
+        return lambda: _wait(function([batch]))
+    if keras.backend.backend() == "tensorflow":
+        return lambda: _wait(function(iter([batch]) if training else [batch]))
+    import jax
+
+    state = jax_state(model, training)
+    if share:
+        state = jax.tree.map(jax.numpy.copy, state)
+
+    def step():
+        nonlocal state
+        outputs, state = function(state, iter([batch]))
+        jax.block_until_ready((outputs, state))
+
+    return step
+
+
+def jax_state(model, training):
+    """The model's variables as Keras' JAX functions take them."""
+    parts = [model.trainable_variables, model.non_trainable_variables]
+    if training:
+        parts += [model.optimizer.variables, model.metrics_variables]
+    return tuple([v.value for v in part] for part in parts)
+
+
+def _wait(outputs):
+    """Waits for an accelerator; on a CPU the outputs are there already."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.test.experimental.sync_devices()
+    else:
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+
+
+def random_batch(size):
+    """Images in [0, 255] and labels, on the device."""
+    batch, config = SIZES[size]
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0, 255, (batch, *config["image_shape"])).astype("float32")
+    labels = rng.integers(0, NUM_CLASSES, batch)
+    return tuple(map(keras.ops.convert_to_tensor, (images, labels)))
+
+
+def one_task_model(backbone):
+    """A compiled model of one masked task."""
+    model = keras_memvit.build(
+        backbone, {"a": NUM_CLASSES}, num_memory_tokens=NUM_MEMORY_TOKENS
+    )
+    model.compile()
+    return model
+
+
+def ten_task_model(backbone):
+    """A model of ten independent tasks."""
+    tasks = {f"task_{i}": NUM_CLASSES for i in range(10)}
+    return keras_memvit.build(backbone, tasks, num_memory_tokens=NUM_MEMORY_TOKENS)
+
+
+def fine_tuning_model(backbone):
+    """The same backbone, every weight trainable, with a linear head."""
+    backbone = backbone.replicate(name="fine_tuned")
+    backbone.trainable = True
+    images = keras.Input(backbone.image_shape)
+    logits = keras.layers.Dense(NUM_CLASSES)(backbone(images)[:, 0])
+    model = keras.Model(images, logits)
+    model.compile(
+        optimizer=keras_memvit.recipes.paper_optimizer(),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    return model
+
+
+def original_backbone(size):
+    """KerasHub's backbone of the size, or None if it is not installed."""
+    if importlib.util.find_spec("keras_hub") is None:
+        return None
+    import keras_hub
+
+    return keras_hub.models.ViTBackbone(**SIZES[size][1])

@@ -1,0 +1,62 @@
+"""Two ways for class tokens to read the base tokens; the result is the same."""
+
+from keras import ops
+
+
+class ProjectedTokens:
+    """Base tokens read through their keys and values."""
+
+    def __init__(self, key, value):
+        self.key = key
+        self.value = value
+
+    def scores(self, query):
+        """(B, G, H, d) -> (B, H, G, T)."""
+        return ops.einsum("bghd,bthd->bhgt", query, self.key)
+
+    def mean(self, weights):
+        """(B, H, G, T) -> (B, G, H, d)."""
+        return ops.einsum("bhgt,bthd->bghd", weights, self.value)
+
+
+class UnprojectedTokens:
+    """Base tokens read as they are, for a few queries.
+
+    `q (x W_k + b)ᵀ = (q W_kᵀ) xᵀ + q bᵀ` and `w (x W_v + b) = (w x) W_v + w 1 b`:
+    the queries are projected back instead, so a gradient keeps `x` alone alive,
+    half of what keys and values would take, and the last layer needs neither.
+    """
+
+    def __init__(self, attention, x):
+        self.attention = attention
+        self.x = x
+        self.heads = (attention.num_heads, attention.head_dim)
+
+    def scores(self, query):
+        """(B, G, H, d) -> (B, H, G, T)."""
+        key = self.attention.key
+        kernel = ops.reshape(key.kernel, (-1, *self.heads))  # (D, H, d)
+        back = ops.einsum("bghd,Dhd->bhgD", query, kernel)
+        scores = self._per_batch(back, ops.transpose(self.x, (0, 2, 1)))
+        if key.use_bias:
+            bias = ops.reshape(key.bias, self.heads)
+            scores += ops.expand_dims(ops.einsum("bghd,hd->bhg", query, bias), -1)
+        return scores
+
+    def mean(self, weights):
+        """(B, H, G, T) -> (B, G, H, d)."""
+        value = self.attention.value
+        kernel = ops.reshape(value.kernel, (-1, *self.heads))
+        mean = self._per_batch(weights, self.x)  # (B, H, G, D)
+        mean = ops.einsum("bhgD,Dhd->bghd", mean, kernel)
+        if value.use_bias:
+            bias = ops.reshape(value.bias, self.heads)
+            total = ops.transpose(ops.sum(weights, -1, keepdims=True), (0, 2, 1, 3))
+            mean += total * bias
+        return mean
+
+    def _per_batch(self, a, b):
+        """(B, H, G, i), (B, i, j) -> (B, H, G, j), one matmul per example."""
+        heads, group, inner = a.shape[1:]
+        flat = ops.matmul(ops.reshape(a, (-1, heads * group, inner)), b)
+        return ops.reshape(flat, (-1, heads, group, b.shape[-1]))
