@@ -3,7 +3,7 @@
     python examples/quickstart.py
     python examples/quickstart.py --data photos --backbone dinov2_small
 
-The first learns handwritten digits, then faces, in about three minutes on two
+The first learns handwritten digits, then faces, in about five minutes on two
 cores; the second learns your own classes, one folder of images each. For each
 task it compares memory tokens with a head alone, and shows at the end that the
 backbone is still what it was. KERAS_BACKEND chooses tensorflow, jax or torch.
