@@ -6,6 +6,7 @@ only its own keys, so cost is linear in what is actually seen.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -68,6 +69,12 @@ class TaskLayout:
         self.inverse = np.argsort(np.concatenate(list(buckets.values())))
         norm = np.repeat([spec.memory_norm for spec in specs], counts)
         self.memory_norm = bool(norm[0]) if np.all(norm == norm[0]) else norm[:, None]
+
+
+@functools.lru_cache(maxsize=32)
+def layout_of(specs):
+    """The `TaskLayout` of a tuple of specs, computed once."""
+    return TaskLayout(specs)
 
 
 def _next_power_of_two(n):

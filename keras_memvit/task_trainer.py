@@ -13,6 +13,7 @@ from keras_memvit.schedules import WarmupCosine
 from keras_memvit.schedules import paper_optimizer
 from keras_memvit.task_objectives import build_objectives
 from keras_memvit.task_objectives import parse_class_weight
+from keras_memvit.task_optimizers import TaskOptimizers
 
 AUTO = "auto"
 
@@ -68,6 +69,18 @@ class TaskTrainer:
             optimizer = paper_optimizer()
         super().compile(optimizer=optimizer, **kwargs)
         self._task_compile_config = config
+        self.task_optimizers = self._update_tasks_apart()
+
+    def _update_tasks_apart(self):
+        if self.optimizer is None:
+            return None
+        owners = {
+            id(variable): name
+            for name, layer in self.task_layers.items()
+            for variable in layer.weights
+        }
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        return TaskOptimizers(optimizer, self.task_layers, lambda v: owners[id(v)])
 
     def get_compile_config(self):
         config = super().get_compile_config()
@@ -124,6 +137,20 @@ class TaskTrainer:
         for name, value in self._labels_by_task(y).items():
             self.objectives[name].update_metrics(value, y_pred[name], weights.get(name))
         return self.get_metrics_result()
+
+    def train_step(self, *args):
+        with self._computing_labelled(args[-1]):
+            return super().train_step(*args)
+
+    def test_step(self, *args):
+        with self._computing_labelled(args[-1]):
+            return super().test_step(*args)
+
+    def _computing_labelled(self, data):
+        """Spares the work of tasks that have no labels in this batch."""
+        _, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        labels = self._labels_by_task(y)
+        return self.encoder.computing_only(labels or self.task_layers)
 
     def fit(self, x=None, y=None, batch_size=None, epochs=1, **kwargs):
         """Trains the model; the arguments are those of `keras.Model.fit`.

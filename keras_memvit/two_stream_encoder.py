@@ -1,13 +1,16 @@
 """Images to logits: the frozen base stream and the task stream beside it."""
 
+import contextlib
+
 import keras
 from keras import ops
 
 from keras_memvit.dtypes import float32_variables
 from keras_memvit.layers import TaskTokens
-from keras_memvit.task_layout import TaskLayout
+from keras_memvit.task_layout import layout_of
 from keras_memvit.task_spec import BASE
 from keras_memvit.task_spec import TaskSpec
+from keras_memvit.task_spec import visible_tasks
 
 ATTENTIONS = ("masked", "unmasked")
 
@@ -58,7 +61,7 @@ class TwoStreamEncoder(keras.layers.Layer):
         self.classifier = classifier
         if classifier is not None:
             classifier.trainable = False
-        self.layout = TaskLayout(self.specs)
+        self._computed = frozenset(spec.name for spec in self.specs)
         self.tasks = [
             TaskTokens(
                 backbone.num_layers,
@@ -80,38 +83,79 @@ class TwoStreamEncoder(keras.layers.Layer):
             for task in self.tasks:
                 task.class_token.assign(pretrained)
 
+    @contextlib.contextmanager
+    def computing_only(self, names):
+        """Spares the other tasks' work, but for those that the named ones see.
+
+        Their logits are zeros meanwhile. For training steps whose batch is
+        known to have labels for a part of the tasks.
+
+        Args:
+            names: task names.
+        """
+        sees = visible_tasks(self.specs)
+        before = self._computed
+        self._computed = frozenset(names).union(*(sees[name] for name in names))
+        try:
+            yield
+        finally:
+            self._computed = before
+
     def call(self, images):
         if self.attention == "unmasked":
             return self._call_unmasked(images)
+        x, features = self.encode(images, base_output=self.classifier is not None)
+        outputs = self._head_outputs(features)
+        if self.classifier is not None:
+            outputs[BASE] = self.classifier(x)
+        return outputs
+
+    def encode(self, images, base_output=True):
+        """Both streams behind the encoder's last norm, masked attention.
+
+        Args:
+            images: `(B, H, W, 3)` in [0, 255].
+            base_output: bool. Whether the base stream is wanted too.
+
+        Returns:
+            Base tokens `(B, T, D)`, or None, and class tokens `(B, K, D)`.
+        """
         x = self.backbone.embed(images)
         class_tokens = self._class_tokens(ops.shape(x)[0])
+        layout = self._layout()
         for i, block in enumerate(self.backbone.blocks):
             last = i == self.backbone.num_layers - 1
             x, class_tokens = block(
                 x,
                 class_tokens,
                 memory=self._memory(i),
-                layout=self.layout,
-                memory_norm=self.layout.memory_norm,
-                base_output=not last or self.classifier is not None,
+                layout=layout,
+                memory_norm=layout.memory_norm,
+                base_output=base_output or not last,
             )
-        outputs = self._head_outputs(self.backbone.norm(class_tokens))
-        if self.classifier is not None:
-            outputs[BASE] = self.classifier(self.backbone.norm(x))
-        return outputs
+        x = self.backbone.norm(x) if base_output else None
+        return x, self.backbone.norm(class_tokens)
 
     def _call_unmasked(self, images):
         x = self.backbone.embed(images)
         if self.backbone.use_class_token:
             class_token = self._class_tokens(ops.shape(x)[0])  # (B, 1, D)
             x = ops.concatenate([class_token, x[:, 1:]], axis=1)
+        memory_norm = self._layout().memory_norm
         for i, block in enumerate(self.backbone.blocks):
-            x = block(x, memory=self._memory(i), memory_norm=self.layout.memory_norm)
+            x = block(x, memory=self._memory(i), memory_norm=memory_norm)
         return self._head_outputs(self.backbone.norm(x)[:, :1])
+
+    def _computed_tasks(self):
+        return [task for task in self.tasks if task.name in self._computed]
+
+    def _layout(self):
+        """The layout of the tasks that are computed."""
+        return layout_of(tuple(s for s in self.specs if s.name in self._computed))
 
     def _class_tokens(self, batch):
         """The first block's class tokens, (B, K, D)."""
-        tokens = ops.stack([t.class_token.value for t in self.tasks])
+        tokens = ops.stack([t.class_token.value for t in self._computed_tasks()])
         tokens = self.backbone.patch_embedding.add_class_position(tokens)
         if self.backbone.pre_norm is not None:
             tokens = self.backbone.pre_norm(tokens)
@@ -120,14 +164,22 @@ class TwoStreamEncoder(keras.layers.Layer):
 
     def _memory(self, layer):
         """All tasks' memory of one layer, (M, D)."""
-        memory = [t.memory[layer].memory.value for t in self.tasks]
+        memory = [t.memory[layer].memory.value for t in self._computed_tasks()]
         memory = memory[0] if len(memory) == 1 else ops.concatenate(memory)
         return ops.cast(memory, self.compute_dtype)
 
     def _head_outputs(self, features):
         """Features (B, K, D) -> {task: (B, num_classes)}."""
         features = ops.cast(features, "float32")
-        return {task.name: task(features[:, k]) for k, task in enumerate(self.tasks)}
+        tasks = self._computed_tasks()
+        logits = {task.name: task(features[:, k]) for k, task in enumerate(tasks)}
+        batch = ops.shape(features)[0]
+        return {
+            spec.name: logits[spec.name]
+            if spec.name in logits
+            else ops.zeros((batch, spec.num_classes))
+            for spec in self.specs
+        }
 
     def compute_output_spec(self, images):
         sizes = {spec.name: spec.num_classes for spec in self.specs}

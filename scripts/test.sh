@@ -3,8 +3,10 @@
 # `-m large` runs the tests on the real ViT-S/14, which the quickstart fetches.
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
+export OMP_NUM_THREADS=1  # one test process a core
 .venv/bin/ruff check --quiet .
 for backend in ${BACKENDS:-tensorflow jax torch}; do
     echo "=== $backend"
-    KERAS_BACKEND=$backend .venv/bin/python -m pytest -q -m "not large" "$@"
+    KERAS_BACKEND=$backend .venv/bin/python -m pytest -q -n auto --maxprocesses 4 \
+        -m "not large" "$@"
 done

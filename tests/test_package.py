@@ -31,6 +31,7 @@ ORDER = [
     "converters",
     "two_stream_encoder",
     "task_objectives",
+    "task_optimizers",
     "task_trainer",
     "task_summary",
     "model",

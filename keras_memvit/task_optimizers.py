@@ -1,0 +1,117 @@
+"""Every task trained as by an optimiser of its own, behind the one that users see."""
+
+import keras
+from keras import ops
+
+
+class TaskOptimizers:
+    """Makes one optimiser treat every task as if it were trained alone.
+
+    Clipping by global norm, momentum, Adam's step count and weight decay are
+    each task's own, and a step in which a task has no gradient (no example
+    had a label for it) leaves its variables and their slots as they are. The
+    learning rate alone is common: it follows the steps of `fit`.
+
+    The optimiser stays the object that was given to `compile`, so callbacks,
+    `get_config` and `isinstance` see what they expect; its `build` and
+    `apply`, which all of Keras' trainers go through, are replaced on it.
+
+    Args:
+        optimizer: an unbuilt `keras.optimizers.Optimizer`.
+        tasks: names of the tasks.
+        task_of: function from a trainable variable to its task's name.
+    """
+
+    def __init__(self, optimizer, tasks, task_of):
+        self.outer = optimizer
+        self.config = optimizer.get_config()  # here, where nothing is traced yet
+        self.task_of = task_of
+        self.tasks = list(tasks)
+        self.inner = {}
+        self.finished = None
+        self._rate = None
+        optimizer.build = self.build
+        optimizer.apply = self.apply
+
+    def build(self, variables):
+        """Creates one optimiser a task; their state becomes the outer's."""
+        outer = self.outer
+        by_task = {}
+        for variable in variables:
+            by_task.setdefault(self.task_of(variable), []).append(variable)
+        averages = {}
+        for task, own in by_task.items():
+            optimizer = self._clone(task)
+            optimizer.build(own)
+            for variable in optimizer.variables:
+                outer._track_variable(variable)
+            if outer.use_ema:
+                averages.update(
+                    zip(map(id, own), optimizer._model_variables_moving_average)
+                )
+            self.inner[task] = optimizer
+        # 1 = the task no longer changes, set by `TaskEarlyStopping`.
+        self.finished = outer.add_variable(
+            shape=(len(self.tasks),),
+            name="finished",
+            aggregation="only_first_replica",
+        )
+        # Past `__setattr__`, which would count these as the optimiser's state.
+        vars(outer)["_trainable_variables"] = list(variables)
+        if outer.use_ema:
+            vars(outer)["_model_variables_moving_average"] = [
+                averages[id(variable)] for variable in variables
+            ]
+        outer.built = True
+
+    def apply(self, grads, trainable_variables=None):
+        """Updates the variables of the tasks that have gradients."""
+        outer = self.outer
+        if not outer.built:
+            outer.build(list(trainable_variables))
+        variables = trainable_variables or outer._trainable_variables
+        by_task = {}
+        for grad, variable in zip(grads, variables):
+            if grad is not None:
+                by_task.setdefault(self.task_of(variable), []).append((grad, variable))
+        self._rate = outer._get_current_learning_rate()
+        try:
+            for task, pairs in by_task.items():
+                self._apply(task, *zip(*pairs))
+        finally:
+            self._rate = None  # a tracer must not outlive its trace
+        outer._iterations.assign_add(1)
+
+    def _apply(self, task, grads, variables):
+        optimizer = self.inner[task]
+        if _is_distributed():  # averaged over replicas: it cannot be masked here
+            return optimizer.apply(grads, variables)
+        has_gradient = ops.any(ops.stack([ops.any(grad != 0) for grad in grads]))
+        finished = self.finished.value[self.tasks.index(task)] != 0
+        active = ops.logical_and(has_gradient, ops.logical_not(finished))
+        changed = [*variables, *optimizer.variables]
+        before = [ops.copy(ops.convert_to_tensor(v.value)) for v in changed]
+        optimizer.apply(grads, variables)
+        for variable, old in zip(changed, before):
+            variable.assign(ops.where(active, variable.value, old))
+
+    def _clone(self, task):
+        outer = self.outer
+        config = {**self.config, "learning_rate": lambda: self._rate, "name": task}
+        clone = type(outer).from_config(config)
+        for name in (
+            "_exclude_from_weight_decay",
+            "_exclude_from_weight_decay_pattern",
+        ):
+            if hasattr(outer, name):
+                setattr(clone, name, getattr(outer, name))
+        return clone
+
+
+def _is_distributed():
+    """Whether this runs on TensorFlow's replicas, under `tf.distribute`."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return tf.distribute.has_strategy()
