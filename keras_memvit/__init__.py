@@ -1,5 +1,6 @@
 """One frozen Vision Transformer, any number of tasks in one forward pass."""
 
+from keras_memvit import data
 from keras_memvit import layers
 from keras_memvit import recipes
 from keras_memvit.attention_mask import attention_mask
@@ -22,6 +23,7 @@ __all__ = [
     "attention_mask",
     "build",
     "concatenate",
+    "data",
     "extend",
     "inspect",
     "layers",

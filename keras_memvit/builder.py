@@ -66,4 +66,6 @@ def build(
         image_std=image_std,
         dtype=dtype,
     )
-    return MemoryViT(backbone, specs, attention=attention, classifier=classifier)
+    model = MemoryViT(backbone, specs, attention=attention, classifier=classifier)
+    model.remember()
+    return model

@@ -2,9 +2,6 @@
 
 import dataclasses
 
-import keras
-import numpy as np
-
 from keras_memvit.model import MemoryViT
 from keras_memvit.task_spec import parse_tasks
 from keras_memvit.task_spec import visible_tasks
@@ -150,10 +147,10 @@ def _assemble(backbone, specs, owners, classifier, attention="masked"):
     model = MemoryViT(backbone, specs, attention=attention, classifier=classifier)
     for name, owner in owners.items():
         source, target = owner.task_layers[name], model.task_layers[name]
-        for variable, value in zip(target.weights, source.weights):
-            # A real copy: JAX's trainer gives its arrays away to the next step.
-            variable.assign(np.array(keras.ops.convert_to_numpy(value)))
+        # Through NumPy: JAX's trainer gives its arrays away to the next step.
+        target.set_weights(source.get_weights())
         target.trainable = source.trainable
+    model.remember(owners)
     return model
 
 

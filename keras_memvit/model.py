@@ -1,6 +1,7 @@
 """A frozen Vision Transformer with any number of tasks."""
 
 import keras
+import numpy as np
 
 from keras_memvit.task_trainer import TaskTrainer
 from keras_memvit.two_stream_encoder import TwoStreamEncoder
@@ -74,6 +75,9 @@ class MemoryViT(TaskTrainer, keras.Model):
         self.classifier = classifier
         for name in frozen_tasks:
             self.task_layers[name].trainable = False
+        # What was there when the newest tasks were added: see `remember`.
+        self.older_tasks = {}
+        self.older_backbone = None
 
     @property
     def task_layers(self):
@@ -105,6 +109,76 @@ class MemoryViT(TaskTrainer, keras.Model):
         from keras_memvit.task_summary import task_summary
 
         (print_fn or print)(task_summary(self))
+
+    def remember(self, tasks=()):
+        """Keeps what the backbone and these tasks are now, to verify later.
+
+        Args:
+            tasks: names of the tasks that count as older ones.
+        """
+        self.older_backbone = self.backbone.fingerprint()
+        self.older_tasks = {
+            name: self.task_layers[name].get_weights() for name in tasks
+        }
+
+    def verify_unchanged(self, images, *, batch_size=32):
+        """Compares outputs with what they were when the newest task was added.
+
+        Args:
+            images: array `(B, H, W, 3)` in [0, 255].
+            batch_size: int. Defaults to `32`.
+
+        Returns:
+            A dict from output to the largest absolute difference over all
+            images: `"base"`, the frozen encoder beside the tasks against the
+            encoder alone (its classifier's logits, or without one its tokens);
+            and the logits of each task that was there before `extend`,
+            `concatenate` or `load_task` made this model. A model that was
+            built or loaded whole has no older tasks, only `"base"`.
+
+        Raises:
+            ValueError: if attention is unmasked, `images` is no batch of
+                images, or the backbone's weights have changed.
+
+        Example:
+
+        ```python
+        more = keras_memvit.extend(both, {"glasses": 2}, sees=["faces"])
+        more.fit(train)
+        more.verify_unchanged(images)  # {"base": 0.0, "digits": 0.0, "faces": ...}
+        ```
+        """
+        from keras_memvit.verification import largest_differences
+
+        images = np.asarray(images)
+        if images.shape[1:] != self.backbone.image_shape or not len(images):
+            raise ValueError(
+                "`images` must be a batch of the shape "
+                f"{(None, *self.backbone.image_shape)}. Received: {images.shape}"
+            )
+        if self.attention != "masked":
+            raise ValueError(
+                "`verify_unchanged` needs masked attention: an unmasked task changes "
+                "every token. Received a model with attention='unmasked'"
+            )
+        fingerprint = self.backbone.fingerprint()
+        if self.older_backbone not in (None, fingerprint):
+            raise ValueError(
+                "The backbone's weights have changed since the newest task was added: "
+                f"their fingerprint was {self.older_backbone[:12]} and is "
+                f"{fingerprint[:12]}"
+            )
+        return largest_differences(self, self._older_model(), images, batch_size)
+
+    def _older_model(self):
+        """A model of the older tasks, with the values that they had."""
+        specs = [spec for spec in self.specs if spec.name in self.older_tasks]
+        if not specs:
+            return None
+        older = MemoryViT(self.backbone, specs)
+        for name, task in older.task_layers.items():
+            task.set_weights(self.older_tasks[name])
+        return older
 
     def get_config(self):
         config = self.encoder.get_config()

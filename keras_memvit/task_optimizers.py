@@ -64,6 +64,13 @@ class TaskOptimizers:
             ]
         outer.built = True
 
+    def set_finished(self, tasks):
+        """Names the tasks that no longer change; all others do."""
+        if not self.outer.built:
+            return  # nothing has finished yet
+        flags = [float(name in tasks) for name in self.tasks]
+        self.finished.assign(flags)
+
     def apply(self, grads, trainable_variables=None):
         """Updates the variables of the tasks that have gradients."""
         outer = self.outer

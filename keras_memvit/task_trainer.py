@@ -6,6 +6,8 @@ import warnings
 import keras
 import numpy as np
 
+from keras_memvit.fit_callbacks import EpochOfData
+from keras_memvit.fit_callbacks import LabelCheck
 from keras_memvit.jax_state import restores_variables
 from keras_memvit.labels import check_labels
 from keras_memvit.labels import labels_by_task
@@ -170,6 +172,9 @@ class TaskTrainer:
         callbacks = kwargs.pop("callbacks", None)
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = [*_flatten(callbacks), LabelCheck()]
+            if hasattr(x, "set_epoch"):  # it has an order of its own each epoch
+                callbacks.append(EpochOfData(x))
+                kwargs["shuffle"] = False
         with restores_variables(self), warnings.catch_warnings():
             # A task without labels in a batch has none, and that is meant.
             warnings.filterwarnings("ignore", "Gradients do not exist", UserWarning)
@@ -252,19 +257,6 @@ class TaskTrainer:
         first_epoch = kwargs.get("initial_epoch", 0)
         done = int(self.optimizer.iterations) - first_epoch * steps
         return schedule.span(max(done, 0), steps * epochs)
-
-
-class LabelCheck(keras.callbacks.Callback):
-    """Stops training at labels out of range, which no backend's graph can."""
-
-    def on_train_batch_end(self, batch, logs=None):
-        if batch == 0:  # early, where it costs one synchronisation an epoch
-            if keras.backend.backend() == "jax":
-                self.model.jax_state_sync()
-            self.model.raise_label_errors()
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.model.raise_label_errors()
 
 
 def _num_batches(x, batch_size, validation_split):

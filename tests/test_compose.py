@@ -10,6 +10,8 @@ from reference import dense_forward
 
 import keras_memvit
 from keras_memvit import TaskSpec
+from keras_memvit.layers import BaseClassifier
+from keras_memvit.model import MemoryViT
 
 
 def build(tasks, backbone=None, seed=0):
@@ -17,6 +19,12 @@ def build(tasks, backbone=None, seed=0):
     for i, task in enumerate(model.task_layers.values()):
         randomize(task, seed + i)
     return model
+
+
+def make_classifier(backbone):
+    classifier = BaseClassifier(5, name="base")
+    classifier.build((None, None, backbone.hidden_dim))
+    return randomize(classifier)
 
 
 def assert_same(logits, expected):
@@ -99,6 +107,41 @@ def test_frozen_tasks_stay_frozen_through_a_file(images, tmp_path):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert loaded.trained_tasks == ["b"]
     assert_same(loaded.predict(images, verbose=0), more.predict(images, verbose=0))
+
+
+def test_verify_unchanged_reports_each_output(images):
+    """Zero after training beside the old tasks, and what changed where one did."""
+    both = keras_memvit.concatenate([build({"a": 3}, seed=1), build({"b": 2}, seed=2)])
+    more = keras_memvit.extend(both, {"c": 2}, sees=["a"])
+    more.compile()
+    more.fit(images, {"c": np.arange(8) % 2}, epochs=2, verbose=0)
+    report = more.verify_unchanged(images, batch_size=3)
+    assert list(report) == ["base", "a", "b"]
+    assert max(report.values()) < 1e-5
+    before = more.predict(images, verbose=0)["b"]
+    bias = more.task_layers["b"].head.bias
+    bias.assign(keras.ops.convert_to_numpy(bias) + np.array([0.0, 0.5]))
+    report = more.verify_unchanged(images)
+    np.testing.assert_allclose(report["b"], 0.5, rtol=1e-4)
+    assert max(report["base"], report["a"]) < 1e-5
+    assert np.abs(more.predict(images, verbose=0)["b"] - before).max() > 0.4
+    weight = more.backbone.weights[0]
+    weight.assign(keras.ops.convert_to_numpy(weight) + 1.0)
+    with pytest.raises(ValueError, match="backbone's weights have changed"):
+        more.verify_unchanged(images)
+
+
+def test_verify_unchanged_compares_the_base_classifier(images):
+    """What the original's head said is there as "base", to be verified too."""
+    model = MemoryViT(
+        backbone := make_backbone(),
+        [TaskSpec("a", 3)],
+        classifier=make_classifier(backbone),
+    )
+    randomize(model.task_layers["a"])
+    assert model.verify_unchanged(images)["base"] < 1e-5
+    with pytest.raises(ValueError, match=r"`images` must be.*\(None, 32, 48, 3\)"):
+        model.verify_unchanged(images[:, :16])
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from conftest import make_backbone
 from conftest import snapshot
+from conftest import start_tasks
 
-import keras_memvit
 from keras_memvit import TaskSpec
 from keras_memvit.recipes import paper_optimizer
 
@@ -41,17 +40,6 @@ class Batches(keras.utils.PyDataset):
         return self.batches[index]
 
 
-def start(tasks=TASKS, optimizer=paper_optimizer):
-    """A model whose tasks start equal whatever other tasks there are."""
-    model = keras_memvit.build(make_backbone(num_layers=1), tasks)
-    for name, task in model.task_layers.items():
-        rng = np.random.default_rng(ord(name))
-        for variable in task.weights:
-            variable.assign(rng.normal(0, 0.1, variable.shape))
-    model.compile(optimizer=optimizer())
-    return model
-
-
 def only(labels, task):
     """The labels of one task; those of the others are -1."""
     return {
@@ -75,10 +63,10 @@ def test_joint_training_equals_training_each_alone(optimizer, images):
         (images, {"a": LABELS["a"], "b": partly}),
         (images[::-1], only(LABELS, "a")),
     ]
-    joint = start(optimizer=OPTIMIZERS[optimizer])
+    joint = start_tasks(TASKS, OPTIMIZERS[optimizer]())
     joint.fit(Batches(batches), epochs=2, shuffle=False, verbose=0)
     for name in TASKS:
-        alone = start({name: TASKS[name]}, OPTIMIZERS[optimizer])
+        alone = start_tasks({name: TASKS[name]}, OPTIMIZERS[optimizer]())
         own = [(x, {name: y[name]}) for x, y in batches]
         alone.fit(Batches(own), epochs=2, shuffle=False, verbose=0)
         assert_same_task(joint, alone, name, atol=1e-5, rtol=1e-4)
@@ -86,7 +74,7 @@ def test_joint_training_equals_training_each_alone(optimizer, images):
 
 @pytest.mark.parametrize("labels", ["absent", "missing key"])
 def test_a_batch_without_labels_changes_neither_variables_nor_momentum(labels, images):
-    model = start()
+    model = start_tasks(TASKS)
     model.fit(images, LABELS, epochs=2, verbose=0)  # momentum is under way
     slots = model.task_optimizers.inner["b"].variables
     before = snapshot([*model.task_layers["b"].weights, *slots])
@@ -100,7 +88,7 @@ def test_a_batch_without_labels_changes_neither_variables_nor_momentum(labels, i
 
 
 def test_a_task_that_is_seen_learns_from_those_that_see_it(images):
-    model = start([TaskSpec("a", 3), TaskSpec("b", 2, sees=["a"])])
+    model = start_tasks([TaskSpec("a", 3), TaskSpec("b", 2, sees=["a"])])
     before = snapshot(model.task_layers["a"].memory[0].weights)
     model.fit(images, {"b": LABELS["b"]}, verbose=0)
     for path, value in snapshot(model.task_layers["a"].memory[0].weights).items():
@@ -109,7 +97,9 @@ def test_a_task_that_is_seen_learns_from_those_that_see_it(images):
 
 def test_tasks_without_labels_are_not_computed(images):
     """What a step computes for other tasks is zeros, and so not work."""
-    model = start([TaskSpec("a", 3), TaskSpec("b", 2, sees=["a"]), TaskSpec("c", 4)])
+    model = start_tasks(
+        [TaskSpec("a", 3), TaskSpec("b", 2, sees=["a"]), TaskSpec("c", 4)]
+    )
     full = {k: keras.ops.convert_to_numpy(v) for k, v in model(images).items()}
     with model.encoder.computing_only(["b"]):
         part = {k: keras.ops.convert_to_numpy(v) for k, v in model(images).items()}
@@ -122,7 +112,7 @@ def test_tasks_without_labels_are_not_computed(images):
 def test_the_users_optimizer_stays_the_models_optimizer(images, tmp_path):
     optimizer = keras.optimizers.AdamW(0.01)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
-    model = start(optimizer=lambda: optimizer)
+    model = start_tasks(TASKS, optimizer)
     assert model.optimizer is optimizer
     model.fit(images, LABELS, epochs=2, verbose=0)
     assert int(optimizer.iterations) == 2

@@ -32,14 +32,18 @@ ORDER = [
     "two_stream_encoder",
     "task_objectives",
     "task_optimizers",
+    "fit_callbacks",
     "task_trainer",
     "task_summary",
+    "verification",
     "model",
     "builder",
     "compose",
     "task_files",
     "saving",
+    "early_stopping",
     "recipes",
+    "data",
     "__init__",
 ]
 MODULES = [name for _, name, _ in pkgutil.walk_packages([str(ROOT)], "keras_memvit.")]
@@ -90,6 +94,6 @@ def test_examples_in_docstrings_run(name):
 
 
 def test_public_names_have_an_example():
-    for name in set(keras_memvit.__all__) - {"layers", "recipes", "inspect"}:
+    for name in set(keras_memvit.__all__) - {"layers", "recipes", "data", "inspect"}:
         doc = getattr(keras_memvit, name).__doc__
         assert ">>>" in doc or "```python" in doc, name

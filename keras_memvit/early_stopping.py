@@ -1,0 +1,118 @@
+"""Early stopping for each task of a joint training."""
+
+import keras
+import numpy as np
+
+
+class TaskEarlyStopping(keras.callbacks.Callback):
+    """Stops each task when its metric no longer improves.
+
+    A finished task keeps its values while the others go on; training stops
+    when all have finished.
+
+    Args:
+        monitor: str. The metric without the task's name: `"val_loss"`,
+            `"val_accuracy"`, `"loss"`. Defaults to `"val_loss"`.
+        min_delta: float. The least change that counts as an improvement.
+        patience: int. Epochs without improvement before a task is finished.
+        mode: `"min"`, `"max"`, or `"auto"`: `"min"` for losses and errors.
+        restore_best_weights: bool. Whether each task gets back the values
+            of its best epoch. Defaults to `False`.
+        verbose: int. 1 = say when a task has finished.
+
+    Attributes:
+        finished: dict from task name to the epoch after which it was finished.
+
+    Example:
+
+    ```python
+    stopping = keras_memvit.recipes.TaskEarlyStopping(patience=3)
+    model.fit(train, validation_data=val, epochs=50, callbacks=[stopping])
+    ```
+    """
+
+    def __init__(
+        self,
+        monitor="val_loss",
+        min_delta=0.0,
+        patience=0,
+        mode="auto",
+        restore_best_weights=False,
+        verbose=0,
+    ):
+        super().__init__()
+        if mode not in ("auto", "min", "max"):
+            raise ValueError(
+                f"`mode` must be 'auto', 'min' or 'max'. Received: mode={mode!r}"
+            )
+        if mode == "auto":
+            smaller = any(word in monitor for word in ("loss", "error"))
+            mode = "min" if smaller else "max"
+        self.monitor = monitor
+        self.sign = 1.0 if mode == "min" else -1.0
+        self.min_delta = abs(min_delta)
+        self.patience = patience
+        self.restore_best_weights = restore_best_weights
+        self.verbose = verbose
+        self.finished = {}
+
+    def on_train_begin(self, logs=None):
+        self.tasks = self.model.trained_tasks
+        self.finished = {}
+        self.best = dict.fromkeys(self.tasks, np.inf)
+        self.best_weights = {}
+        self.waited = dict.fromkeys(self.tasks, 0)
+        self.model.task_optimizers.set_finished(())
+
+    def on_epoch_end(self, epoch, logs=None):
+        for task in self.tasks:
+            if task not in self.finished:
+                self._follow(task, epoch, logs or {})
+        if len(self.finished) == len(self.tasks):
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        for task in set(self.best_weights) - set(self.finished):
+            self._restore(task)
+        self.model.task_optimizers.set_finished(())
+
+    def _follow(self, task, epoch, logs):
+        value = self.sign * self._value(task, logs)
+        if value < self.best[task] - self.min_delta:
+            self.best[task] = value
+            self.waited[task] = 0
+            if self.restore_best_weights:
+                self.best_weights[task] = [
+                    np.array(keras.ops.convert_to_numpy(v)) for v in self._weights(task)
+                ]
+            return
+        self.waited[task] += 1
+        if self.waited[task] >= self.patience:
+            self.finished[task] = epoch
+            self._restore(task)
+            self.model.task_optimizers.set_finished(self.finished)
+            if self.verbose:
+                print(f"Epoch {epoch + 1}: task '{task}' has finished")
+
+    def _value(self, task, logs):
+        prefix = "val_" if self.monitor.startswith("val_") else ""
+        metric = self.monitor.removeprefix("val_")
+        name = f"{prefix}{task}_{metric}"
+        if name not in logs and metric == "loss" and len(self.model.specs) == 1:
+            name = self.monitor  # the loss of an only task has no name of its own
+        if name not in logs:
+            raise ValueError(
+                f"`monitor` must be a metric of every task. Received: "
+                f"monitor={self.monitor!r}, but '{name}' is not among the logs "
+                f"{sorted(logs)}"
+            )
+        return float(logs[name])
+
+    def _weights(self, task):
+        return self.model.task_layers[task].weights
+
+    def _restore(self, task):
+        for variable, value in zip(
+            self._weights(task), self.best_weights.get(task, ())
+        ):
+            variable.assign(value)

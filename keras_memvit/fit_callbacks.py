@@ -1,0 +1,27 @@
+"""Callbacks that every `MemoryViT.fit` runs."""
+
+import keras
+
+
+class LabelCheck(keras.callbacks.Callback):
+    """Stops training at labels out of range, which no backend's graph can."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 0:  # early, where it costs one synchronisation an epoch
+            if keras.backend.backend() == "jax":
+                self.model.jax_state_sync()
+            self.model.raise_label_errors()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.raise_label_errors()
+
+
+class EpochOfData(keras.callbacks.Callback):
+    """Tells a data set the epoch, also where training goes on after a kill."""
+
+    def __init__(self, dataset):
+        super().__init__()
+        self.dataset = dataset
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.dataset.set_epoch(epoch)

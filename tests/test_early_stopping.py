@@ -1,0 +1,66 @@
+"""`TaskEarlyStopping`: each task ends where it no longer improves."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import snapshot
+from conftest import start_tasks
+
+import keras_memvit
+
+TASKS = {"a": 3, "b": 2}
+LABELS = {"a": np.arange(8) % 3, "b": np.arange(8) % 2}
+
+
+class Scripted(keras.callbacks.Callback):
+    """Puts losses of the test's choosing into the logs."""
+
+    def __init__(self, losses):
+        super().__init__()
+        self.losses = losses
+        self.weights = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        for name, values in self.losses.items():
+            logs[f"val_{name}_loss"] = values[epoch]
+        self.weights.append(
+            {k: snapshot(v.weights) for k, v in self.model.task_layers.items()}
+        )
+
+
+def test_a_finished_task_stops_changing_while_others_go_on(images):
+    model = start_tasks(TASKS)
+    scripted = Scripted({"a": [3, 2, 2.5, 2.4, 1], "b": [5, 4, 3, 2, 1]})
+    stopping = keras_memvit.recipes.TaskEarlyStopping(
+        patience=2, restore_best_weights=True
+    )
+    model.fit(images, LABELS, epochs=5, callbacks=[scripted, stopping], verbose=0)
+    assert stopping.finished == {"a": 3}
+    best = scripted.weights[1]["a"]  # of the second epoch
+    for path, value in snapshot(model.task_layers["a"].weights).items():
+        np.testing.assert_array_equal(value, best[path])
+        np.testing.assert_array_equal(value, scripted.weights[4]["a"][path])
+        assert not np.array_equal(value, scripted.weights[3]["a"][path])
+    for path, value in snapshot(model.task_layers["b"].weights).items():
+        assert not np.array_equal(value, scripted.weights[3]["b"][path])
+    model.fit(images, LABELS, verbose=0)  # the next run trains it again
+    for path, value in snapshot(model.task_layers["a"].weights).items():
+        assert not np.array_equal(value, best[path])
+
+
+def test_training_stops_when_all_tasks_have_finished(images):
+    model = start_tasks(TASKS)
+    scripted = Scripted({"a": [1, 2, 3, 4], "b": [1, 2, 3, 4]})
+    stopping = keras_memvit.recipes.TaskEarlyStopping()
+    history = model.fit(
+        images, LABELS, epochs=4, callbacks=[scripted, stopping], verbose=0
+    )
+    assert len(history.epoch) == 2
+    assert stopping.finished == {"a": 1, "b": 1}
+
+
+def test_an_unknown_metric_to_stop_by_is_named(images):
+    model = start_tasks(TASKS)
+    stopping = keras_memvit.recipes.TaskEarlyStopping("val_auc")
+    with pytest.raises(ValueError, match="'val_a_auc' is not among the logs"):
+        model.fit(images, LABELS, callbacks=[stopping], verbose=0)
