@@ -17,7 +17,7 @@ to one core and counts its CPU time, which other processes disturb less.
 - backbone: our bare forward pass over that of the KerasHub backbone that it
   was converted from;
 - memory: peak memory of a training step over that of inference, same model
-  and batch, weights included, each in a fresh process (`measure_memory` in
+  and batch, weights included, each in a fresh process (`measure_peak` in
   `speed_cases.py` says how it is taken);
 - fine-tuning: a training step of all weights, over the bare forward pass. No
   goal; it is what the first figure replaces.

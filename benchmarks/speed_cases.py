@@ -83,30 +83,42 @@ def time_steps(size, rounds, clock=time.perf_counter):
 
 
 def measure_memory(size, mode):
-    """Peak of the tensors alive in one mode's step, weights included, in bytes.
+    """Peak memory of one mode's step, by `measure_peak`, and of the process.
 
-    JAX: arguments, temporaries and outputs of the compiled step, by XLA's
-    count. TensorFlow, and torch on an accelerator: the allocator's peak. torch
-    on a CPU has no such count: the state's size and the growth of the resident
-    set within a step; `MALLOC_MMAP_THRESHOLD_` in the environment makes the
-    allocator give back at once what is freed. `resident_peak` is the peak of
-    the whole process, libraries and compiler included, for context.
+    `resident_peak` is the peak of the whole process, libraries and compiler
+    included, for context.
     """
     images, labels = random_batch(size)
     model = one_task_model(keras_memvit.ViTBackbone(**SIZES[size][1]))
-    peaks = {
-        "jax": _jax_peak,
-        "tensorflow": _tensorflow_peak,
-        "torch": _torch_peak,
-    }
-    peak = peaks[keras.backend.backend()]
     if mode == "train":
         step = train_step(model, images, {"a": labels}, share=False)
         batch = (images, {"a": labels})
     else:
         step, batch = predict_step(model, images, share=False), (images,)
-    result = peak(model, step, batch)
-    return {"peak": result, "resident_peak": _status_bytes("VmHWM")}
+    peak = measure_peak(model, step, batch)
+    return {"peak": peak, "resident_peak": _status_bytes("VmHWM")}
+
+
+def measure_peak(model, step, batch):
+    """Peak of the tensors alive in a step, weights included, in bytes.
+
+    JAX: arguments, temporaries and outputs of the compiled step, by XLA's
+    count. TensorFlow, and torch on an accelerator: the allocator's peak. torch
+    on a CPU has no such count: the state's size and the growth of the resident
+    set within a step; `MALLOC_MMAP_THRESHOLD_` in the environment makes the
+    allocator give back at once what is freed.
+
+    Args:
+        model: the model.
+        step: function of no arguments that runs the step.
+        batch: what the step takes: `(images,)`, or `(images, labels)` to train.
+    """
+    peaks = {
+        "jax": _jax_peak,
+        "tensorflow": _tensorflow_peak,
+        "torch": _torch_peak,
+    }
+    return peaks[keras.backend.backend()](model, step, batch)
 
 
 def _jax_peak(model, step, batch):

@@ -185,10 +185,8 @@ class ViTBackbone(keras.Model):
         Two backbones with one fingerprint compute the same function, whatever
         their name, precision or backend.
         """
-        config = {
-            k: v for k, v in self.get_config().items() if k not in ("name", "dtype")
-        }
-        digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+        config = json.dumps(self._architecture(), sort_keys=True)
+        digest = hashlib.sha256(config.encode())
         for weight in self.weights:
             values = np.ascontiguousarray(
                 keras.ops.convert_to_numpy(weight), dtype="<f4"
@@ -227,6 +225,13 @@ class ViTBackbone(keras.Model):
     def get_config(self):
         dtype = self.image_normalization.dtype_policy
         return {
+            **self._architecture(),
+            "dtype": keras.dtype_policies.serialize(dtype),
+            "name": self.name,
+        }
+
+    def _architecture(self):
+        return {
             "image_shape": list(self.image_shape),
             "patch_size": list(self.patch_size),
             "num_layers": self.num_layers,
@@ -245,8 +250,6 @@ class ViTBackbone(keras.Model):
             "use_pre_norm": self.use_pre_norm,
             "image_mean": self.image_mean,
             "image_std": self.image_std,
-            "dtype": keras.dtype_policies.serialize(dtype),
-            "name": self.name,
         }
 
     @classmethod

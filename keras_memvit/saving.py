@@ -118,7 +118,7 @@ def _cards(path):
 def _load_onto_backbone(parts, cards):
     backbone, classifier = parts
     (path, card), *rest = cards.items()
-    _check(path, card, backbone, {})
+    _check(path, card, backbone, backbone.fingerprint(), {})
     arrays = read_arrays(path, card["task"], backbone.num_layers, backbone.hidden_dim)
     model = MemoryViT(
         backbone, [card["task"]], attention=card["attention"], classifier=classifier
@@ -129,6 +129,7 @@ def _load_onto_backbone(parts, cards):
 
 def _add(model, cards):
     backbone = model.backbone
+    fingerprint = backbone.fingerprint()
     present = {
         name: task_fingerprint(task_arrays(task))
         for name, task in model.task_layers.items()
@@ -142,7 +143,7 @@ def _add(model, cards):
                 f"{list(present)}. Leave it out with `select`, or save it under "
                 "another name"
             )
-        _check(path, card, backbone, present)
+        _check(path, card, backbone, fingerprint, present)
         if card["attention"] != "masked":
             raise ValueError(
                 f"{path} holds a task with unmasked attention, which cannot stand "
@@ -160,8 +161,7 @@ def _add(model, cards):
     return model
 
 
-def _check(path, card, backbone, present):
-    fingerprint = backbone.fingerprint()
+def _check(path, card, backbone, fingerprint, present):
     if card["backbone"] != fingerprint:
         raise ValueError(
             f"{path} belongs to another backbone (weights, image shape or image "

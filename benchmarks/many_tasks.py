@@ -1,0 +1,183 @@
+"""How time and memory grow with the number of tasks on one backbone.
+
+    python benchmarks/many_tasks.py                       # all installed backends
+    python benchmarks/many_tasks.py --backends jax --tasks 1 10 100
+
+prints two tables and writes `benchmarks/results/many_tasks.json`. Tasks are
+independent, with 5 memory tokens a layer and 10 classes, on a ViT-S/14 at
+98 px (50 base tokens), batch 8. Each number of tasks is measured in a fresh
+process; a time is the median over rounds of inference over the bare backbone's
+forward pass in the same round, memory is the step's peak over that with one
+task. `tokens a task` is the slope: by how many of the backbone's tokens one
+more task slows a pass down; 1 is what a task's class token must cost.
+
+The second table puts 50 tasks on a ViT-B/16, one `concatenate` of 50 models
+that were built on it, and says by how many backbones memory grew.
+"""
+
+import argparse
+import gc
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+BACKENDS = ("jax", "torch", "tensorflow")
+BATCH = 8
+BASE_TOKENS = 50
+
+
+def time_and_memory(num_tasks, rounds):
+    """Times of both forward passes, round by round, and the step's peak memory."""
+    import numpy as np
+    from speed_cases import measure_peak
+    from speed_steps import SIZES
+    from speed_steps import predict_step
+
+    import keras_memvit
+
+    _, config = SIZES["vit_s14_98"]
+    tasks = {f"task_{i}": 10 for i in range(num_tasks)}
+    model = keras_memvit.build(keras_memvit.ViTBackbone(**config), tasks)
+    images = np.random.default_rng(0).uniform(0, 255, (BATCH, 98, 98, 3))
+    images = images.astype("float32")
+    steps = {
+        "bare": predict_step(model.backbone, images),
+        "tasks": predict_step(model, images),
+    }
+    seconds = {name: [] for name in steps}
+    for i in range(rounds + 2):
+        for name, step in steps.items():
+            start = time.process_time()
+            step()
+            if i >= 2:  # the first ones compile
+                seconds[name].append(time.process_time() - start)
+    step = predict_step(model, images, share=False)
+    return {"seconds": seconds, "peak": measure_peak(model, step, (images,))}
+
+
+def shared_backbone(num_tasks):
+    """Resident memory before and after `num_tasks` models become one."""
+    from speed_steps import SIZES
+
+    import keras_memvit
+
+    _, config = SIZES["vit_b16_224"]
+    backbone = keras_memvit.ViTBackbone(**config)
+    gc.collect()
+    before = _resident()
+    models = [keras_memvit.build(backbone, {f"task_{i}": 10}) for i in range(num_tasks)]
+    model = keras_memvit.concatenate(models)
+    gc.collect()
+    backbones = {id(m.backbone) for m in [model, *models]}
+    return {
+        "backbone_bytes": 4 * backbone.count_params(),
+        "task_bytes": 4 * sum(t.count_params() for t in model.task_layers.values()),
+        "growth": _resident() - before,
+        "backbones": len(backbones),
+    }
+
+
+def _resident():
+    pages = pathlib.Path("/proc/self/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def run_child(backend, what, number, rounds):
+    """One measurement in a fresh process on one core."""
+    command = [sys.executable, __file__, "--child", what, str(number), str(rounds)]
+    env = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    env["MALLOC_MMAP_THRESHOLD_"] = "65536"
+    done = subprocess.run(
+        command,
+        env=env,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, {max(os.sched_getaffinity(0))}),
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed on {backend}:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def child(what, number, rounds):
+    measure = shared_backbone if what == "share" else time_and_memory
+    arguments = () if what == "share" else (int(rounds),)
+    print(json.dumps(measure(int(number), *arguments)))
+
+
+def growth_table(measured):
+    """Ratios and slopes as a Markdown table."""
+    lines = [
+        "| backend | tasks | time over bare | memory over 1 task | tokens a task |",
+        "|---" * 5 + "|",
+    ]
+    for backend, by_number in measured.items():
+        numbers = sorted(by_number)
+        ratios = {
+            n: statistics.median(
+                tasks / bare
+                for tasks, bare in zip(
+                    by_number[n]["seconds"]["tasks"], by_number[n]["seconds"]["bare"]
+                )
+            )
+            for n in numbers
+        }
+        first = numbers[0]
+        for n in numbers:
+            memory = by_number[n]["peak"] / by_number[first]["peak"]
+            slope = "-"
+            if n != first:
+                per_task = (ratios[n] - ratios[first]) / (n - first)
+                slope = f"{per_task * BASE_TOKENS:.2f}"
+            cells = (backend, f"{n:,}", f"{ratios[n]:.2f}", f"{memory:.2f}", slope)
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def sharing_table(shared):
+    lines = [
+        "| backend | backbone MB | 50 tasks' MB | memory grew by MB | backbones |",
+        "|---" * 5 + "|",
+    ]
+    for backend, found in shared.items():
+        sizes = (found[k] / 1e6 for k in ("backbone_bytes", "task_bytes", "growth"))
+        cells = (backend, *(f"{size:.0f}" for size in sizes), str(found["backbones"]))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
+    parser.add_argument("--tasks", nargs="+", type=int, default=[1, 10, 100, 1000])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--output", type=pathlib.Path, default=HERE / "results" / "many_tasks.json"
+    )
+    args = parser.parse_args()
+    measured, shared = {}, {}
+    for backend in args.backends:
+        measured[backend] = {
+            n: run_child(backend, "tasks", n, args.rounds) for n in args.tasks
+        }
+        shared[backend] = run_child(backend, "share", 50, args.rounds)
+        print(f"measured {backend}", file=sys.stderr, flush=True)
+    report = {"tasks": measured, "sharing": shared, "machine": platform.machine()}
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.output.write_text(json.dumps(report, indent=1) + "\n")
+    print(growth_table(measured), sharing_table(shared), sep="\n\n")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        child(*sys.argv[2:])
+    else:
+        main()
