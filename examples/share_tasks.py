@@ -162,7 +162,8 @@ import keras_memvit
 folder = sys.argv[1]
 backbone = keras.saving.load_model(f"{folder}/backbone.keras")
 model = keras_memvit.load_task(backbone, f"{folder}/tasks")
-np.savez(f"{folder}/logits.npz", **model.predict(np.load(f"{folder}/images.npy")))
+images = np.load(f"{folder}/images.npy")
+np.savez(f"{folder}/logits.npz", **model.predict(images, verbose=0))
 """
 
 
