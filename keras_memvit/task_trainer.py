@@ -255,7 +255,7 @@ class TaskTrainer:
         if steps is None:
             return schedule.span(0, None)
         first_epoch = kwargs.get("initial_epoch", 0)
-        done = int(self.optimizer.iterations) - first_epoch * steps
+        done = int(self.optimizer.iterations.numpy()) - first_epoch * steps
         return schedule.span(max(done, 0), steps * epochs)
 
 
