@@ -3,6 +3,36 @@
 from keras import ops
 
 
+class BaseStates:
+    """One layer's base tokens as attention sees them, projected when needed.
+
+    Args:
+        attention: the layer's `MaskedMHA`.
+        x: base tokens behind the norm, `(B, T, D)`.
+        key, value: optional `(B, T, H, d)` each, where they are known already.
+    """
+
+    def __init__(self, attention, x, key=None, value=None):
+        self.attention = attention
+        self.x = x
+        self.key = key
+        self.value = value
+
+    def project(self):
+        """Keys and values of the base tokens, each `(B, T, H, d)`."""
+        if self.key is None:
+            self.key, self.value = self.attention.project(self.x)
+        return self.key, self.value
+
+    def reader(self, num_tasks):
+        """How this many class tokens read the base tokens best."""
+        # With few, projecting the queries back costs less than keeping the
+        # base keys and values for the gradient.
+        if 2 * num_tasks * self.attention.num_heads <= self.x.shape[1]:
+            return UnprojectedTokens(self.attention, self.x)
+        return ProjectedTokens(*self.project())
+
+
 class ProjectedTokens:
     """Base tokens read through their keys and values."""
 

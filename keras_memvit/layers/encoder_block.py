@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_memvit.layers.base_readers import BaseStates
 from keras_memvit.layers.masked_mha import MaskedMHA
 from keras_memvit.layers.mlp import MLP
 
@@ -107,7 +108,7 @@ class EncoderBlock(keras.layers.Layer):
         base_output=True,
     ):
         if memory is not None:
-            memory = self._norm_memory(memory, memory_norm)
+            memory = self.norm_memory(memory, memory_norm)
         if class_tokens is None:
             return self._after_attention(
                 x, self.attention(self.norm1(x), memory=memory)
@@ -124,11 +125,33 @@ class EncoderBlock(keras.layers.Layer):
             x, attended_x
         ) if base_output else None, class_tokens
 
-    def _norm_memory(self, memory, memory_norm):
+    def norm_memory(self, memory, memory_norm):
+        """Memory (M, D) as the key and value projections take it."""
         if memory_norm is False:
             return memory
         normed = self.norm1(memory)
         return normed if memory_norm is True else ops.where(memory_norm, normed, memory)
+
+    def base_states(self, x):
+        """What attention sees of the base tokens (B, T, D): `BaseStates`."""
+        return BaseStates(self.attention, self.norm1(x))
+
+    def advance_base(self, x, base):
+        """The base tokens behind this block, (B, T, D)."""
+        return self._after_attention(x, self.attention.attend_base(base))
+
+    def advance_tasks(self, class_tokens, base, memory, layout):
+        """The class tokens behind this block, (B, K, D), from states alone.
+
+        Args:
+            class_tokens: `(B, K, D)`.
+            base: the block's `BaseStates`.
+            memory: keys and values of all memory, each `(M, H, d)`.
+            layout: the `TaskLayout`.
+        """
+        normed = self.norm1(class_tokens)
+        attended = self.attention.attend_tasks(normed, base, memory, layout)
+        return self._after_attention(class_tokens, attended)
 
     def _after_attention(self, x, attended):
         x = x + (attended * self.scale1 if self.use_layer_scale else attended)

@@ -5,8 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_memvit.layers.base_readers import ProjectedTokens
-from keras_memvit.layers.base_readers import UnprojectedTokens
+from keras_memvit.layers.base_readers import BaseStates
 from keras_memvit.layers.dot_product_attention import dot_product_attention
 
 
@@ -88,47 +87,45 @@ class MaskedMHA(keras.layers.Layer):
 
     def call(self, x, class_tokens=None, memory=None, layout=None, base_output=True):
         if memory is not None:
-            memory = [self._heads(p(memory)) for p in (self.key, self.value)]
+            memory = self.project(memory)
+        base = BaseStates(self, x)
         if class_tokens is None:
-            return self._attend_base(x, memory)
-        reader = UnprojectedTokens(self, x)
-        if not self._are_few(class_tokens, x):
-            reader = ProjectedTokens(
-                self._heads(self.key(x)), self._heads(self.value(x))
-            )
-        tasks = self._attend_tasks(class_tokens, reader, memory, layout)
-        if not base_output:
-            return None, tasks
-        return self._attend_base(x, None, reader), tasks
+            return self.attend_base(base, memory)
+        tasks = self.attend_tasks(class_tokens, base, memory, layout)
+        return self.attend_base(base) if base_output else None, tasks
 
-    def _are_few(self, class_tokens, x):
-        # Below this, projecting the queries back costs less than keeping the
-        # base keys and values for the gradient.
-        return 2 * class_tokens.shape[1] * self.num_heads <= x.shape[1]
+    def project(self, x):
+        """Keys and values: (..., D) -> (..., H, d) each."""
+        return tuple(self._heads(layer(x)) for layer in (self.key, self.value))
 
-    def _attend_base(self, x, memory=None, reader=None):
-        """Every base token over all, and over memory: (B, T, D) -> (B, T, D)."""
-        if isinstance(reader, ProjectedTokens):
-            key, value = reader.key, reader.value
-        else:
-            key, value = self._heads(self.key(x)), self._heads(self.value(x))
+    def attend_base(self, base, memory=None):
+        """Every base token over all, and over memory: `BaseStates` -> (B, T, D)."""
+        key, value = base.project()
         if memory is not None:
             key, value = map(_append, (key, value), memory)
-        query = self._heads(self.query(x))
+        query = self._heads(self.query(base.x))
         return self._merge(dot_product_attention(query, key, value))
 
-    def _attend_tasks(self, class_tokens, base, memory, layout):
-        """Each class token over its own keys: (B, K, D) -> (B, K, D)."""
+    def attend_tasks(self, class_tokens, base, memory, layout):
+        """Each class token over its own keys: (B, K, D) -> (B, K, D).
+
+        Args:
+            class_tokens: `(B, K, D)`, behind the norm.
+            base: the layer's `BaseStates`.
+            memory: keys and values of all memory, each `(M, H, d)`.
+            layout: the `TaskLayout`.
+        """
+        reader = base.reader(class_tokens.shape[1])
         query = self._heads(self.query(class_tokens)) / math.sqrt(self.head_dim)
-        own = [self._heads(p(class_tokens)) for p in (self.key, self.value)]
+        own = self.project(class_tokens)
         if len(layout.groups) == 1:
             return self._merge(
-                _attend_group(query, own, base, memory, layout.groups[0])
+                _attend_group(query, own, reader, memory, layout.groups[0])
             )
         outputs = []
         for group in layout.groups:
             group_query = ops.take(query, group.tasks, axis=1)
-            outputs.append(_attend_group(group_query, own, base, memory, group))
+            outputs.append(_attend_group(group_query, own, reader, memory, group))
         outputs = ops.take(ops.concatenate(outputs, axis=1), layout.inverse, axis=1)
         return self._merge(outputs)
 
