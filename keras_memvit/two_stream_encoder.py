@@ -121,14 +121,14 @@ class TwoStreamEncoder(keras.layers.Layer):
             Base tokens `(B, T, D)`, or None, and class tokens `(B, K, D)`.
         """
         x = self.backbone.embed(images)
-        class_tokens = self._class_tokens(ops.shape(x)[0])
+        class_tokens = self.class_tokens(ops.shape(x)[0])
         layout = self._layout()
         for i, block in enumerate(self.backbone.blocks):
             last = i == self.backbone.num_layers - 1
             x, class_tokens = block(
                 x,
                 class_tokens,
-                memory=self._memory(i),
+                memory=self.memory(i),
                 layout=layout,
                 memory_norm=layout.memory_norm,
                 base_output=base_output or not last,
@@ -139,11 +139,11 @@ class TwoStreamEncoder(keras.layers.Layer):
     def _call_unmasked(self, images):
         x = self.backbone.embed(images)
         if self.backbone.use_class_token:
-            class_token = self._class_tokens(ops.shape(x)[0])  # (B, 1, D)
+            class_token = self.class_tokens(ops.shape(x)[0])  # (B, 1, D)
             x = ops.concatenate([class_token, x[:, 1:]], axis=1)
         memory_norm = self._layout().memory_norm
         for i, block in enumerate(self.backbone.blocks):
-            x = block(x, memory=self._memory(i), memory_norm=memory_norm)
+            x = block(x, memory=self.memory(i), memory_norm=memory_norm)
         return self._head_outputs(self.backbone.norm(x)[:, :1])
 
     def _computed_tasks(self):
@@ -153,7 +153,7 @@ class TwoStreamEncoder(keras.layers.Layer):
         """The layout of the tasks that are computed."""
         return layout_of(tuple(s for s in self.specs if s.name in self._computed))
 
-    def _class_tokens(self, batch):
+    def class_tokens(self, batch):
         """The first block's class tokens, (B, K, D)."""
         tokens = ops.stack([t.class_token.value for t in self._computed_tasks()])
         tokens = self.backbone.patch_embedding.add_class_position(tokens)
@@ -162,7 +162,7 @@ class TwoStreamEncoder(keras.layers.Layer):
         tokens = ops.cast(tokens, self.compute_dtype)
         return ops.repeat(tokens[None], batch, axis=0)
 
-    def _memory(self, layer):
+    def memory(self, layer):
         """All tasks' memory of one layer, (M, D)."""
         memory = [t.memory[layer].memory.value for t in self._computed_tasks()]
         memory = memory[0] if len(memory) == 1 else ops.concatenate(memory)

@@ -44,6 +44,7 @@ ORDER = [
     "early_stopping",
     "recipes",
     "data",
+    "serving",
     "__init__",
 ]
 MODULES = [name for _, name, _ in pkgutil.walk_packages([str(ROOT)], "keras_memvit.")]

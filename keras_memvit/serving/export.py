@@ -1,0 +1,213 @@
+"""`export_saved_model`: what TensorFlow Serving takes, from any backend."""
+
+import dataclasses
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import keras
+import numpy as np
+
+from keras_memvit.serving.build import CARD
+from keras_memvit.serving.build import Request
+from keras_memvit.serving.build import build_saved_model
+from keras_memvit.serving.server_configs import write_server_configs
+from keras_memvit.task_spec import BASE
+
+DEFAULT = "serving_default"
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def export_saved_model(
+    model,
+    path,
+    *,
+    signatures="all",
+    labels=True,
+    image_bytes=True,
+    warmup=True,
+    dtype=None,
+    overwrite=False,
+):
+    """Exports all tasks as one SavedModel that TensorFlow Serving takes as it is.
+
+    Built of TensorFlow operations alone whatever the backend: from JAX and
+    torch by a TensorFlow process that is started for it. Signatures:
+
+    - `serving_default`: `images` `(B, H, W, 3)` float32 in [0, 255] to every
+      task's `<task>/logits`, `<task>/probabilities` `(B, num_classes)` and
+      `<task>/classes`, the up to 5 likeliest class names, and `base/...` where
+      the backbone came with a classifier;
+    - `<task>`: the same for one task, computing only it and those it sees;
+    - `serving_default_bytes`, `<task>_bytes`: the same from `image_bytes`
+      `(B,)`, JPEG or PNG strings, resized (bilinear, antialiased) in the graph;
+    - `<task>_classify`: serialised `tf.Example`s with `image_bytes`, for the
+      server's Classify calls.
+
+    Written under another name and renamed when whole and checked against the
+    model. Beside the versions it puts a starter `models.config` and
+    `batching.config`, unless they are there.
+
+    Args:
+        model: a `MemoryViT` with masked attention.
+        path: `<folder>/<version>`, or `<folder>` for the next version in it.
+            The folder's name is the name of the model on the server.
+        signatures: `"all"`, or a list of names as above.
+        labels: bool. Whether to give class names, as output and in `assets`.
+        image_bytes: bool. Whether to write the signatures for encoded images.
+        warmup: bool. Whether to write warm-up requests; they need the package
+            tensorflow-serving-api.
+        dtype: type that weights are stored in: `"float32"` (default),
+            `"bfloat16"` or `"float16"`; they compute in float32. What a
+            smaller type changes is printed.
+        overwrite: bool. Whether an existing version may be replaced.
+
+    Returns:
+        The version's folder, a `pathlib.Path`.
+
+    Raises:
+        ValueError: if an argument is not as above, or the version exists.
+        ImportError: if TensorFlow or tensorflow-serving-api is missing.
+        RuntimeError: if the SavedModel answers otherwise than the model.
+
+    Example:
+
+    ```python
+    keras_memvit.export_saved_model(both, "saved_models/people/1")
+    ```
+    """
+    _check_model(model)
+    _require("tensorflow", "export_saved_model writes SavedModels with TensorFlow")
+    if warmup:
+        _require(
+            "tensorflow_serving", "Warm-up requests need it (or pass warmup=False)"
+        )
+    if dtype not in (None, *DTYPES):
+        raise ValueError(f"`dtype` must be one of {DTYPES}. Received: dtype={dtype!r}")
+    folder = _version_folder(pathlib.Path(path))
+    if folder.exists() and not overwrite:
+        raise ValueError(
+            f"`path` must be a version that does not exist yet, or pass "
+            f"`overwrite=True`. Received: {folder}"
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix=f".{folder.name}-", dir=folder.parent
+    ) as scratch:
+        scratch = pathlib.Path(scratch)
+        request = Request(
+            folder=str(scratch / "saved_model"),
+            model_name=folder.resolve().parent.name,
+            signatures=_signatures(model, signatures, image_bytes),
+            labels=labels,
+            warmup=warmup,
+            dtype=dtype or "float32",
+            exact=model.encoder.compute_dtype == "float32",
+        )
+        _build(model, request, scratch)
+        _report(scratch / "saved_model", request, folder)
+        if folder.exists():
+            folder.rename(scratch / "replaced")
+        (scratch / "saved_model").rename(folder)
+    write_server_configs(folder.parent, request.model_name)
+    return folder
+
+
+def _check_model(model):
+    if getattr(model, "attention", None) != "masked":
+        raise ValueError(
+            "`model` must be a MemoryViT with masked attention. Received: "
+            f"{getattr(model, 'attention', type(model).__name__)}"
+        )
+
+
+def _require(module, reason):
+    if importlib.util.find_spec(module) is None:
+        package = {"tensorflow_serving": "tensorflow-serving-api"}.get(module, module)
+        raise ImportError(f"{reason}: pip install {package}")
+
+
+def _version_folder(path):
+    """`<folder>/<version>` as given, or the next version in `<folder>`."""
+    if path.name.isdigit():
+        return path
+    taken = [int(p.name) for p in path.glob("*") if p.name.isdigit()]
+    return path / str(max(taken, default=0) + 1)
+
+
+def _signatures(model, wanted, image_bytes):
+    """Signature name -> (kind, task names)."""
+    tasks = [spec.name for spec in model.specs]
+    everything = tasks if model.classifier is None else [*tasks, BASE]
+    found = {DEFAULT: ("images", everything)}
+    candidates = [(name, ("images", [name])) for name in tasks]
+    if image_bytes:
+        candidates.append((f"{DEFAULT}_bytes", ("bytes", everything)))
+        candidates += [(f"{name}_bytes", ("bytes", [name])) for name in tasks]
+        candidates += [(f"{name}_classify", ("classify", [name])) for name in tasks]
+    for name, signature in candidates:
+        if name in found:
+            raise ValueError(
+                f"Two signatures would have the name '{name}': rename a task. "
+                f"Received: a model of the tasks {tasks}"
+            )
+        found[name] = signature
+    if wanted == "all":
+        return found
+    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    unknown = [name for name in names if name not in found]
+    if unknown or not names:
+        raise ValueError(
+            f"`signatures` must be 'all' or a list of names among {list(found)}. "
+            f"Received: {names}"
+        )
+    return {name: found[name] for name in names}
+
+
+def _build(model, request, scratch):
+    """Builds here on TensorFlow, else in a TensorFlow process."""
+    shape = (8, *model.backbone.image_shape)
+    probe = np.random.default_rng(0).integers(0, 256, shape, dtype="uint8")
+    expected = model.predict(probe, verbose=0)
+    if keras.backend.backend() == "tensorflow":
+        return build_saved_model(model, request, probe, expected)
+    model.save(scratch / "model.keras")
+    np.savez(scratch / "probe.npz", images=probe, **expected)
+    (scratch / "request.json").write_text(json.dumps(dataclasses.asdict(request)))
+    command = [sys.executable, "-m", "keras_memvit.serving.build"]
+    package = str(pathlib.Path(__file__).resolve().parents[2])
+    python_path = os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [*command, str(scratch / "request.json")],
+        env={
+            **os.environ,
+            "KERAS_BACKEND": "tensorflow",
+            "PYTHONPATH": python_path,
+            "CUDA_VISIBLE_DEVICES": "-1",  # the parent may hold the accelerator
+        },
+        capture_output=True,
+        text=True,
+    )
+    (scratch / "model.keras").unlink()
+    if done.returncode:
+        raise RuntimeError(
+            "The TensorFlow process that builds the SavedModel failed:\n"
+            + "\n".join(done.stderr.strip().splitlines()[-30:])
+        )
+
+
+def _report(built, request, folder):
+    size = sum(file.stat().st_size for file in built.rglob("*") if file.is_file())
+    print(f"{folder}: {len(request.signatures)} signatures, {size / 1e6:.1f} MB")
+    if request.dtype == "float32":
+        return
+    card = json.loads((built / CARD).read_text())
+    for name, difference in card["largest_difference"].items():
+        print(
+            f"{name}: {request.dtype} weights change logits by up to {difference:.2g}; "
+            f"{card['same_class'][name]:.0%} of 8 random images keep their class"
+        )

@@ -1,0 +1,102 @@
+"""The signatures of a servable: what they take, what they answer."""
+
+import tensorflow as tf
+
+from keras_memvit.serving.images import decode_images
+from keras_memvit.task_spec import BASE
+
+TOP_K = 5
+CLASSIFY_METHOD = "tensorflow/serving/classify"
+
+
+def build_signatures(servable, wanted, labels):
+    """Concrete functions by signature name.
+
+    Args:
+        servable: a `Servable`.
+        wanted: dict from signature name to `(kind, task names)`, the kind
+            `"images"`, `"bytes"` or `"classify"`.
+        labels: bool. Whether class names are among the outputs.
+
+    Returns:
+        A dict from signature name to concrete function.
+    """
+    builders = {"images": _from_images, "bytes": _from_bytes, "classify": _classify}
+    return {
+        name: builders[kind](servable, tasks, labels)
+        for name, (kind, tasks) in wanted.items()
+    }
+
+
+def class_names(spec):
+    """A task's class names, or else its class numbers, as strings."""
+    return list(spec.class_names or map(str, range(spec.num_classes)))
+
+
+def _answers(servable, images, tasks, labels):
+    """`<task>/logits`, `<task>/probabilities`, `<task>/classes`, batch first."""
+    states, x = servable.base_states(images)
+    logits = servable.logits(states, [task for task in tasks if task != BASE])
+    if BASE in tasks:
+        logits[BASE] = servable.base_logits(states, x)
+    outputs = {}
+    for name, value in logits.items():
+        outputs[f"{name}/logits"] = value
+        outputs[f"{name}/probabilities"] = tf.nn.softmax(value)
+        if labels and name != BASE:
+            spec = servable.specs[name]
+            best = tf.math.top_k(value, min(TOP_K, spec.num_classes)).indices
+            outputs[f"{name}/classes"] = tf.gather(tf.constant(class_names(spec)), best)
+    return outputs
+
+
+def _from_images(servable, tasks, labels):
+    @tf.function
+    def predict(images):
+        return _answers(servable, images, tasks, labels)
+
+    shape = (None, *servable.backbone.image_shape)
+    return predict.get_concrete_function(tf.TensorSpec(shape, name="images"))
+
+
+def _from_bytes(servable, tasks, labels):
+    @tf.function
+    def predict(image_bytes):
+        images = decode_images(image_bytes, servable.backbone.image_shape)
+        return _answers(servable, images, tasks, labels)
+
+    return predict.get_concrete_function(
+        tf.TensorSpec((None,), tf.string, name="image_bytes")
+    )
+
+
+def _classify(servable, tasks, labels):
+    """What `:classify` wants: serialised `tf.Example`s with `image_bytes`."""
+    (task,) = tasks
+
+    @tf.function
+    def classify(inputs):
+        feature = {"image_bytes": tf.io.FixedLenFeature((), tf.string)}
+        image_bytes = tf.io.parse_example(inputs, feature)["image_bytes"]
+        images = decode_images(image_bytes, servable.backbone.image_shape)
+        states, _ = servable.base_states(images)
+        scores = tf.nn.softmax(servable.logits(states, [task])[task])
+        if not labels:
+            return {"scores": scores}
+        names = tf.constant(class_names(servable.specs[task]))
+        names = tf.repeat(names[None], tf.shape(scores)[0], axis=0)
+        return {"classes": names, "scores": scores}
+
+    return classify.get_concrete_function(
+        tf.TensorSpec((None,), tf.string, name="inputs")
+    )
+
+
+def set_classify_methods(folder, names):
+    """Marks signatures as Classify calls, which `tf.saved_model.save` cannot."""
+    if not names:
+        return
+    updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(folder)
+    for name in names:
+        updater.replace_method_name(name, CLASSIFY_METHOD, tags="serve")
+    updater.save()
