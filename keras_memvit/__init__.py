@@ -13,6 +13,7 @@ from keras_memvit.model import MemoryViT
 from keras_memvit.saving import inspect
 from keras_memvit.saving import load_task
 from keras_memvit.saving import save_task
+from keras_memvit.serving import export_onnx
 from keras_memvit.serving import export_saved_model
 from keras_memvit.task_spec import TaskSpec
 from keras_memvit.version import __version__ as __version__
@@ -25,6 +26,7 @@ __all__ = [
     "build",
     "concatenate",
     "data",
+    "export_onnx",
     "export_saved_model",
     "extend",
     "inspect",

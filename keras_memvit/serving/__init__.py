@@ -1,5 +1,6 @@
-"""Serving: multi-task SavedModels from any backend."""
+"""Serving: all tasks as a SavedModel or an ONNX file, from any backend."""
 
-from keras_memvit.serving.export import export_saved_model
+from keras_memvit.serving.onnx_export import export_onnx
+from keras_memvit.serving.saved_model_export import export_saved_model
 
-__all__ = ["export_saved_model"]
+__all__ = ["export_onnx", "export_saved_model"]

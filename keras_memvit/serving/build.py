@@ -1,13 +1,15 @@
-"""Writes a SavedModel; runs in TensorFlow, in a process of its own or not.
+"""Writes what is served; runs on TensorFlow, from other backends in a child process.
 
     KERAS_BACKEND=tensorflow python -m keras_memvit.serving.build request.json
 
-builds what `export_saved_model` asks for from another backend.
+is that child, which `run` starts.
 """
 
 import dataclasses
 import json
+import os
 import pathlib
+import subprocess
 import sys
 
 import keras
@@ -24,7 +26,8 @@ class Request:
     """What to build.
 
     Attributes:
-        folder: where the SavedModel goes, a folder that does not exist yet.
+        format: `"saved_model"` or `"onnx"`.
+        path: where it goes; there is nothing yet.
         model_name: str. The name that the server gives the model.
         signatures: dict from signature name to `[kind, task names]`.
         labels: bool. Whether to give class names.
@@ -33,17 +36,58 @@ class Request:
         exact: bool. Whether the model computes in float32, as the servable does.
     """
 
-    folder: str
-    model_name: str
-    signatures: dict
-    labels: bool
-    warmup: bool
-    dtype: str
-    exact: bool
+    format: str
+    path: str
+    model_name: str = ""
+    signatures: dict = dataclasses.field(default_factory=dict)
+    labels: bool = False
+    warmup: bool = False
+    dtype: str = "float32"
+    exact: bool = True
 
 
-def build_saved_model(model, request, probe, expected):
-    """Builds, saves and checks a SavedModel.
+def run(model, request, scratch):
+    """Builds and checks, here on TensorFlow and else in a TensorFlow process.
+
+    Args:
+        model: a `MemoryViT`.
+        request: a `Request`.
+        scratch: a folder for what the process is given.
+
+    Raises:
+        RuntimeError: if the process fails or the result answers otherwise
+            than the model.
+    """
+    request.exact = model.encoder.compute_dtype == "float32"
+    shape = (8, *model.backbone.image_shape)
+    probe = np.random.default_rng(0).integers(0, 256, shape, dtype="uint8")
+    expected = model.predict(probe, verbose=0)
+    if keras.backend.backend() == "tensorflow":
+        return build(model, request, probe, expected)
+    model.save(scratch / "model.keras")
+    np.savez(scratch / "probe.npz", images=probe, **expected)
+    (scratch / "request.json").write_text(json.dumps(dataclasses.asdict(request)))
+    package = str(pathlib.Path(__file__).resolve().parents[2])
+    done = subprocess.run(
+        [sys.executable, "-m", __spec__.name, str(scratch / "request.json")],
+        env={
+            **os.environ,
+            "KERAS_BACKEND": "tensorflow",
+            "PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")]),
+            "CUDA_VISIBLE_DEVICES": "-1",  # the parent may hold the accelerator
+        },
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(
+            f"The TensorFlow process that builds the {request.format} failed:\n"
+            + "\n".join(done.stderr.strip().splitlines()[-30:])
+        )
+
+
+def build(model, request, probe, expected):
+    """Builds one format from a model on TensorFlow, and checks it.
 
     Args:
         model: a `MemoryViT` on the TensorFlow backend.
@@ -52,42 +96,19 @@ def build_saved_model(model, request, probe, expected):
         expected: dict from output to the model's logits for them.
 
     Raises:
-        RuntimeError: if the SavedModel answers otherwise than the model.
+        RuntimeError: if the result answers otherwise than the model.
     """
-    import tensorflow as tf
-
+    from keras_memvit.serving.onnx_model import write_onnx
+    from keras_memvit.serving.saved_model import write_saved_model
     from keras_memvit.serving.servable import Servable
-    from keras_memvit.serving.signatures import build_signatures
-    from keras_memvit.serving.signatures import class_names
-    from keras_memvit.serving.signatures import set_classify_methods
-    from keras_memvit.serving.warmup import write_warmup
 
     servable = Servable(_in_float32(model), request.dtype)
-    signatures = build_signatures(servable, request.signatures, request.labels)
-    folder = pathlib.Path(request.folder)
-    tf.saved_model.save(servable.module, str(folder), signatures=signatures)
-    kinds = {name: kind for name, (kind, _) in request.signatures.items()}
-    set_classify_methods(str(folder), [n for n, k in kinds.items() if k == "classify"])
-    if request.labels:
-        (folder / "assets").mkdir(exist_ok=True)
-        for spec in model.specs:
-            names = "".join(f"{name}\n" for name in class_names(spec))
-            (folder / "assets" / f"{spec.name}.txt").write_text(names)
-    if request.warmup:
-        image_shape = model.backbone.image_shape
-        write_warmup(folder, request.model_name, request.signatures, image_shape)
-    differences = _compare(folder, kinds, probe, expected)
+    write = {"saved_model": write_saved_model, "onnx": write_onnx}[request.format]
+    answers = write(servable, request, probe)
+    differences = _compare(answers, expected)
     _check(differences, request, expected)
-    card = {
-        "backbone": model.backbone.fingerprint(),
-        "dtype": request.dtype,
-        "keras_memvit": __version__,
-        "largest_difference": {name: d for name, (d, _) in differences.items()},
-        "same_class": {name: same for name, (_, same) in differences.items()},
-        "tasks": [spec.get_config() for spec in model.specs],
-    }
-    (folder / "assets.extra").mkdir(exist_ok=True)
-    (folder / CARD).write_text(json.dumps(card, indent=1) + "\n")
+    if request.format == "saved_model":
+        _write_card(model, request, differences)
 
 
 def _in_float32(model):
@@ -108,21 +129,10 @@ def _in_float32(model):
     return single
 
 
-def _compare(folder, kinds, probe, expected):
+def _compare(answers, expected):
     """Per output, the largest difference and the share of equal classes."""
-    import tensorflow as tf
-
-    loaded = tf.saved_model.load(str(folder))
-    found = {}
-    for name, kind in kinds.items():
-        if kind == "images":
-            outputs = loaded.signatures[name](images=tf.constant(probe, "float32"))
-            for key, value in outputs.items():
-                output, what = key.rsplit("/", 1)
-                if what == "logits":
-                    found.setdefault(output, []).append(value.numpy())
     differences = {}
-    for output, all_logits in found.items():
+    for output, all_logits in answers.items():
         want = expected[output]
         largest = max(float(np.abs(logits - want).max()) for logits in all_logits)
         same = [np.argmax(logits, -1) == np.argmax(want, -1) for logits in all_logits]
@@ -137,10 +147,24 @@ def _check(differences, request, expected):
         scale = 1.0 + float(np.abs(expected[name]).max())
         if not difference <= (1e-4 if exact else 0.3) * scale:
             raise RuntimeError(
-                f"The SavedModel's logits of '{name}' differ from the model's by "
-                f"{difference:.3g}, at logits of up to {scale - 1:.3g}; nothing "
+                f"The {request.format}'s logits of '{name}' differ from the model's "
+                f"by {difference:.3g}, at logits of up to {scale - 1:.3g}; nothing "
                 "was exported"
             )
+
+
+def _write_card(model, request, differences):
+    card = {
+        "backbone": model.backbone.fingerprint(),
+        "dtype": request.dtype,
+        "keras_memvit": __version__,
+        "largest_difference": {name: d for name, (d, _) in differences.items()},
+        "same_class": {name: same for name, (_, same) in differences.items()},
+        "tasks": [spec.get_config() for spec in model.specs],
+    }
+    path = pathlib.Path(request.path) / CARD
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(card, indent=1) + "\n")
 
 
 def main(path):
@@ -150,7 +174,7 @@ def main(path):
     model = keras.saving.load_model(folder / "model.keras", compile=False)
     arrays = dict(np.load(folder / "probe.npz"))
     probe = arrays.pop("images")
-    build_saved_model(model, request, probe, arrays)
+    build(model, request, probe, arrays)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def class_names(spec):
     return list(spec.class_names or map(str, range(spec.num_classes)))
 
 
-def _answers(servable, images, tasks, labels):
+def answers(servable, images, tasks, labels):
     """`<task>/logits`, `<task>/probabilities`, `<task>/classes`, batch first."""
     states, x = servable.base_states(images)
     logits = servable.logits(states, [task for task in tasks if task != BASE])
@@ -53,7 +53,7 @@ def _answers(servable, images, tasks, labels):
 def _from_images(servable, tasks, labels):
     @tf.function
     def predict(images):
-        return _answers(servable, images, tasks, labels)
+        return answers(servable, images, tasks, labels)
 
     shape = (None, *servable.backbone.image_shape)
     return predict.get_concrete_function(tf.TensorSpec(shape, name="images"))
@@ -63,7 +63,7 @@ def _from_bytes(servable, tasks, labels):
     @tf.function
     def predict(image_bytes):
         images = decode_images(image_bytes, servable.backbone.image_shape)
-        return _answers(servable, images, tasks, labels)
+        return answers(servable, images, tasks, labels)
 
     return predict.get_concrete_function(
         tf.TensorSpec((None,), tf.string, name="image_bytes")

@@ -1,20 +1,14 @@
 """`export_saved_model`: what TensorFlow Serving takes, from any backend."""
 
-import dataclasses
-import importlib.util
 import json
-import os
 import pathlib
-import subprocess
-import sys
 import tempfile
-
-import keras
-import numpy as np
 
 from keras_memvit.serving.build import CARD
 from keras_memvit.serving.build import Request
-from keras_memvit.serving.build import build_saved_model
+from keras_memvit.serving.build import run
+from keras_memvit.serving.requirements import check_model
+from keras_memvit.serving.requirements import require
 from keras_memvit.serving.server_configs import write_server_configs
 from keras_memvit.task_spec import BASE
 
@@ -80,12 +74,10 @@ def export_saved_model(
     keras_memvit.export_saved_model(both, "saved_models/people/1")
     ```
     """
-    _check_model(model)
-    _require("tensorflow", "export_saved_model writes SavedModels with TensorFlow")
+    check_model(model)
+    require("tensorflow", "export_saved_model writes SavedModels with TensorFlow")
     if warmup:
-        _require(
-            "tensorflow_serving", "Warm-up requests need it (or pass warmup=False)"
-        )
+        require("tensorflow_serving", "Warm-up requests need it (or pass warmup=False)")
     if dtype not in (None, *DTYPES):
         raise ValueError(f"`dtype` must be one of {DTYPES}. Received: dtype={dtype!r}")
     folder = _version_folder(pathlib.Path(path))
@@ -100,35 +92,21 @@ def export_saved_model(
     ) as scratch:
         scratch = pathlib.Path(scratch)
         request = Request(
-            folder=str(scratch / "saved_model"),
+            format="saved_model",
+            path=str(scratch / "saved_model"),
             model_name=folder.resolve().parent.name,
             signatures=_signatures(model, signatures, image_bytes),
             labels=labels,
             warmup=warmup,
             dtype=dtype or "float32",
-            exact=model.encoder.compute_dtype == "float32",
         )
-        _build(model, request, scratch)
+        run(model, request, scratch)
         _report(scratch / "saved_model", request, folder)
         if folder.exists():
             folder.rename(scratch / "replaced")
         (scratch / "saved_model").rename(folder)
     write_server_configs(folder.parent, request.model_name)
     return folder
-
-
-def _check_model(model):
-    if getattr(model, "attention", None) != "masked":
-        raise ValueError(
-            "`model` must be a MemoryViT with masked attention. Received: "
-            f"{getattr(model, 'attention', type(model).__name__)}"
-        )
-
-
-def _require(module, reason):
-    if importlib.util.find_spec(module) is None:
-        package = {"tensorflow_serving": "tensorflow-serving-api"}.get(module, module)
-        raise ImportError(f"{reason}: pip install {package}")
 
 
 def _version_folder(path):
@@ -166,38 +144,6 @@ def _signatures(model, wanted, image_bytes):
             f"Received: {names}"
         )
     return {name: found[name] for name in names}
-
-
-def _build(model, request, scratch):
-    """Builds here on TensorFlow, else in a TensorFlow process."""
-    shape = (8, *model.backbone.image_shape)
-    probe = np.random.default_rng(0).integers(0, 256, shape, dtype="uint8")
-    expected = model.predict(probe, verbose=0)
-    if keras.backend.backend() == "tensorflow":
-        return build_saved_model(model, request, probe, expected)
-    model.save(scratch / "model.keras")
-    np.savez(scratch / "probe.npz", images=probe, **expected)
-    (scratch / "request.json").write_text(json.dumps(dataclasses.asdict(request)))
-    command = [sys.executable, "-m", "keras_memvit.serving.build"]
-    package = str(pathlib.Path(__file__).resolve().parents[2])
-    python_path = os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [*command, str(scratch / "request.json")],
-        env={
-            **os.environ,
-            "KERAS_BACKEND": "tensorflow",
-            "PYTHONPATH": python_path,
-            "CUDA_VISIBLE_DEVICES": "-1",  # the parent may hold the accelerator
-        },
-        capture_output=True,
-        text=True,
-    )
-    (scratch / "model.keras").unlink()
-    if done.returncode:
-        raise RuntimeError(
-            "The TensorFlow process that builds the SavedModel failed:\n"
-            + "\n".join(done.stderr.strip().splitlines()[-30:])
-        )
 
 
 def _report(built, request, folder):

@@ -1,0 +1,54 @@
+"""`export_onnx`: all tasks as one ONNX file, from any backend."""
+
+import pathlib
+import tempfile
+
+from keras_memvit.serving.build import Request
+from keras_memvit.serving.build import run
+from keras_memvit.serving.requirements import check_model
+from keras_memvit.serving.requirements import require
+
+
+def export_onnx(model, path, *, overwrite=False):
+    """Exports all tasks as one ONNX file in float32.
+
+    Takes `images` `(batch, H, W, 3)` in [0, 255], float32, and gives every
+    task's `<task>/logits` and `<task>/probabilities`, and `base/...` where the
+    backbone came with a classifier. Converted by tf2onnx from TensorFlow
+    operations whatever the backend, checked against the model in onnxruntime,
+    and renamed to `path` when whole.
+
+    Args:
+        model: a `MemoryViT` with masked attention.
+        path: the file, by custom `<name>.onnx`.
+        overwrite: bool. Whether an existing file may be replaced.
+
+    Returns:
+        The file, a `pathlib.Path`.
+
+    Raises:
+        ValueError: if the model is not as above, or the file exists.
+        ImportError: if TensorFlow, tf2onnx or onnxruntime is missing.
+        RuntimeError: if the file answers otherwise than the model.
+
+    Example:
+
+    ```python
+    keras_memvit.export_onnx(both, "people.onnx")
+    ```
+    """
+    check_model(model)
+    for module in ("tensorflow", "tf2onnx", "onnxruntime"):
+        require(module, "`export_onnx` needs it")
+    path = pathlib.Path(path)
+    if path.exists() and not overwrite:
+        raise ValueError(
+            "`path` must be a file that does not exist yet, or pass "
+            f"`overwrite=True`. Received: {path}"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as name:
+        scratch = pathlib.Path(name)
+        run(model, Request("onnx", str(scratch / "model.onnx")), scratch)
+        (scratch / "model.onnx").replace(path)
+    return path

@@ -1,0 +1,64 @@
+"""A servable as an ONNX file, by tf2onnx."""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_memvit.serving.signatures import answers
+from keras_memvit.task_spec import BASE
+
+OPSET = 18  # the newest that tf2onnx writes
+
+
+def write_onnx(servable, request, probe):
+    """Writes the file and runs it in onnxruntime.
+
+    Args:
+        servable: a `Servable`.
+        request: a `Request`.
+        probe: images `(B, H, W, 3)`.
+
+    Returns:
+        A dict from output to a list of its logits for `probe`.
+    """
+    import onnx
+    import onnxruntime
+    import tf2onnx
+
+    _teach_erfc()
+    tasks = [*servable.specs, *([BASE] if servable.classifier is not None else [])]
+
+    @tf.function
+    def predict(images):
+        return answers(servable, images, tasks, labels=False)
+
+    shape = (None, *servable.backbone.image_shape)
+    model, _ = tf2onnx.convert.from_function(
+        predict, [tf.TensorSpec(shape, name="images")], opset=OPSET
+    )
+    for value in [*model.graph.input, *model.graph.output]:
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.save(model, request.path)
+    session = onnxruntime.InferenceSession(
+        request.path, providers=["CPUExecutionProvider"]
+    )
+    names = [f"{task}/logits" for task in tasks]
+    outputs = session.run(names, {"images": probe.astype("float32")})
+    return {task: [output] for task, output in zip(tasks, outputs)}
+
+
+def _teach_erfc():
+    """The exact gelu is `Erfc` in TensorFlow, which tf2onnx does not know."""
+    from tf2onnx.handler import tf_op
+
+    @tf_op("Erfc")
+    class Erfc:
+        @classmethod
+        def version_9(cls, ctx, node, **kwargs):
+            """`1 - Erf(x)`."""
+            types = {"dtypes": node.output_dtypes, "shapes": node.output_shapes}
+            (x,), outputs, name = node.input, list(node.output), node.name
+            ctx.remove_node(name)
+            erf = ctx.make_node("Erf", [x], **types)
+            one = ctx.make_const(f"{name}_one", np.array(1, "float32"))
+            inputs = [one.output[0], erf.output[0]]
+            ctx.make_node("Sub", inputs, outputs=outputs, name=name, **types)

@@ -1,0 +1,36 @@
+"""ONNX files: same names, any batch size, same answers."""
+
+import numpy as np
+import onnxruntime
+import pytest
+from test_saving import make_model
+
+import keras_memvit
+
+
+def test_an_onnx_file_answers_like_the_model(images, tmp_path):
+    model = make_model()
+    path = keras_memvit.export_onnx(model, tmp_path / "people.onnx")
+    assert [p.name for p in tmp_path.iterdir()] == ["people.onnx"]
+    session = onnxruntime.InferenceSession(path)
+    assert [i.name for i in session.get_inputs()] == ["images"]
+    names = [output.name for output in session.get_outputs()]
+    assert set(names) == {
+        f"{task}/{what}"
+        for task in ("a", "b", "base")
+        for what in ("logits", "probabilities")
+    }
+    for size in (1, 8):
+        batch = images[:size]
+        outputs = session.run(None, {"images": batch.astype("float32")})
+        outputs = dict(zip(names, outputs))
+        for task, logits in model.predict(batch, verbose=0).items():
+            np.testing.assert_allclose(outputs[f"{task}/logits"], logits, atol=1e-5)
+            e = np.exp(logits - logits.max(-1, keepdims=True))
+            np.testing.assert_allclose(
+                outputs[f"{task}/probabilities"],
+                e / e.sum(-1, keepdims=True),
+                atol=1e-5,
+            )
+    with pytest.raises(ValueError, match="`path` must be a file that does not exist"):
+        keras_memvit.export_onnx(model, path)
