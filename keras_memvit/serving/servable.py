@@ -62,12 +62,17 @@ class Servable:
                     x = block.advance_base(x, base)
         return states, x
 
-    def base_logits(self, states, x):
-        """The base classifier's logits (B, C)."""
+    def base_tokens(self, states, x):
+        """The frozen encoder's output (B, T, D)."""
         block = self.backbone.blocks[-1]
         with self._weights():
             x = block.advance_base(x, BaseStates(block.attention, *states[-1]))
-            return self.classifier(self.backbone.norm(x))
+            return self.backbone.norm(x)
+
+    def base_logits(self, states, x):
+        """The base classifier's logits (B, C)."""
+        with self._weights():
+            return self.classifier(self.base_tokens(states, x))
 
     def logits(self, states, names):
         """Logits by task name, computing only these tasks and those they see."""

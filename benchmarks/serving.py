@@ -1,0 +1,206 @@
+"""What serving many tasks costs, measured on exported SavedModels.
+
+    python benchmarks/serving.py
+
+prints three tables and writes `benchmarks/results/serving.json`: ViT-S/14 at
+98 px, 10 memory tokens a layer, 10 classes, random weights, TensorFlow on this
+machine's CPU, XLA off as on the server.
+
+- latency of one call of batch 1 and 8 that answers K tasks, over the bare
+  backbone exported the same way, and over K models of one task in turn;
+- size on disk and time to load with every signature, over the backbone's;
+- images a second from 16 callers of single images, with batching (the
+  scheduler that TensorFlow Serving uses too) and without.
+
+Times are medians over rounds in which all take turns, in one process.
+"""
+
+import argparse
+import concurrent.futures
+import contextlib
+import io
+import json
+import os
+import pathlib
+import statistics
+import tempfile
+import time
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import tensorflow as tf
+from speed_steps import SIZES
+
+import keras_memvit
+from keras_memvit.serving.servable import Servable
+
+HERE = pathlib.Path(__file__).resolve().parent
+NUM_TASKS = (1, 10, 50)
+BATCHES = (1, 8)
+CALLERS = 16
+
+
+def export_models(folder, backbone):
+    """Servables of K tasks with one signature, and the backbone alone."""
+    for number in NUM_TASKS:
+        model = model_of(backbone, number)
+        export(model, folder / f"tasks_{number}" / "1", signatures="serving_default")
+    servable = Servable(model_of(backbone, 1))
+    servable.module.tasks_stored = []
+
+    @tf.function(input_signature=servable.base_states.input_signature)
+    def tokens(images):
+        states, x = servable.base_states(images)
+        return {"tokens": servable.base_tokens(states, x)}
+
+    signatures = {"serving_default": tokens.get_concrete_function()}
+    tf.saved_model.save(servable.module, str(folder / "bare" / "1"), signatures)
+
+
+def model_of(backbone, number):
+    tasks = {f"task_{i}": 10 for i in range(number)}
+    return keras_memvit.build(backbone, tasks, num_memory_tokens=10)
+
+
+def export(model, path, **options):
+    with contextlib.redirect_stdout(io.StringIO()):
+        keras_memvit.export_saved_model(
+            model, path, labels=False, warmup=False, **options
+        )
+
+
+def latencies(folder, rounds):
+    """Median seconds a call, by model and batch."""
+    names = ["bare", *(f"tasks_{number}" for number in NUM_TASKS)]
+    loaded = {name: tf.saved_model.load(str(folder / name / "1")) for name in names}
+    calls = {
+        name: model.signatures["serving_default"] for name, model in loaded.items()
+    }
+    found = {}
+    for batch in BATCHES:
+        images = tf.random.uniform((batch, 98, 98, 3), maxval=255.0, seed=0)
+        times = {name: [] for name in names}
+        for i in range(rounds + 3):
+            for name in names:
+                start = time.perf_counter()
+                calls[name](images=images)
+                if i >= 3:
+                    times[name].append(time.perf_counter() - start)
+        found[batch] = {name: statistics.median(t) for name, t in times.items()}
+    return found
+
+
+def sizes(folder, backbone):
+    """Bytes and seconds to load of 20 tasks with every signature, and bare."""
+    export(model_of(backbone, 20), folder / "tasks_20" / "1")
+    found = {}
+    for name in ("bare", "tasks_20"):
+        path = folder / name / "1"
+        start = time.perf_counter()
+        model = tf.saved_model.load(str(path))
+        seconds = time.perf_counter() - start
+        files = [file for file in path.rglob("*") if file.is_file()]
+        found[name] = {
+            "bytes": sum(file.stat().st_size for file in files),
+            "seconds": seconds,
+            "signatures": len(model.signatures),
+        }
+    return found
+
+
+def throughput(folder, calls):
+    """Images a second from concurrent callers, with and without batching."""
+    model = tf.saved_model.load(str(folder / "tasks_10" / "1"))
+    single = model.signatures["serving_default"]
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 98, 98, 3))])
+    def batched(images):
+        @tf.nondifferentiable_batch_function(
+            num_batch_threads=1,
+            max_batch_size=CALLERS,
+            batch_timeout_micros=2000,
+            allowed_batch_sizes=[1, 2, 4, 8, 16],
+        )
+        def answer(images):
+            outputs = single(images=images)
+            return [outputs[name] for name in sorted(outputs)]
+
+        return answer(images)
+
+    image = tf.random.uniform((1, 98, 98, 3), maxval=255.0, seed=0)
+    found = {}
+    for name, call in (
+        ("without", lambda: single(images=image)),
+        ("with", lambda: batched(image)),
+    ):
+        with concurrent.futures.ThreadPoolExecutor(CALLERS) as pool:
+            list(pool.map(lambda _, call=call: call(), range(2 * CALLERS)))
+            start = time.perf_counter()
+            list(pool.map(lambda _, call=call: call(), range(calls)))
+            found[name] = calls / (time.perf_counter() - start)
+    return found
+
+
+def tables(report):
+    """The three Markdown tables."""
+    lines = [
+        "| batch | tasks | over bare | over one model a task |",
+        "|---|---|---|---|",
+    ]
+    for batch, times in report["latency"].items():
+        for number in NUM_TASKS:
+            seconds = times[f"tasks_{number}"]
+            apart = number * times["tasks_1"]
+            lines.append(
+                f"| {batch} | {number} | {seconds / times['bare']:.2f} "
+                f"| {seconds / apart:.3f} |"
+            )
+    lines += [
+        "",
+        "| | MB | over bare | signatures | seconds to load |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in report["size"].items():
+        ratio = row["bytes"] / report["size"]["bare"]["bytes"]
+        lines.append(
+            f"| {name} | {row['bytes'] / 1e6:.1f} | {ratio:.3f} "
+            f"| {row['signatures']} | {row['seconds']:.1f} |"
+        )
+    gain = report["throughput"]["with"] / report["throughput"]["without"]
+    lines += [
+        "",
+        f"{CALLERS} callers, 10 tasks: {gain:.2f} times the images with batching",
+    ]
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--calls", type=int, default=320)
+    parser.add_argument(
+        "--output", type=pathlib.Path, default=HERE / "results" / "serving.json"
+    )
+    args = parser.parse_args()
+    tf.config.optimizer.set_jit(False)
+    backbone = keras_memvit.ViTBackbone(**SIZES["vit_s14_98"][1])
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        export_models(folder, backbone)
+        report = {
+            "latency": latencies(folder, args.rounds),
+            "size": sizes(folder, backbone),
+            "throughput": throughput(folder, args.calls),
+            "cpus": os.cpu_count(),
+            "tensorflow": tf.__version__,
+        }
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.output.write_text(json.dumps(report, indent=1) + "\n")
+    print(tables(report))
+
+
+if __name__ == "__main__":
+    main()
