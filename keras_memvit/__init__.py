@@ -10,6 +10,8 @@ from keras_memvit.compose import concatenate
 from keras_memvit.compose import extend
 from keras_memvit.compose import select
 from keras_memvit.model import MemoryViT
+from keras_memvit.precomputed import StateStore
+from keras_memvit.precomputed import precompute
 from keras_memvit.saving import inspect
 from keras_memvit.saving import load_task
 from keras_memvit.saving import save_task
@@ -20,6 +22,7 @@ from keras_memvit.version import __version__ as __version__
 
 __all__ = [
     "MemoryViT",
+    "StateStore",
     "TaskSpec",
     "ViTBackbone",
     "attention_mask",
@@ -32,6 +35,7 @@ __all__ = [
     "inspect",
     "layers",
     "load_task",
+    "precompute",
     "recipes",
     "save_task",
     "select",

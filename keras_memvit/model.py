@@ -3,13 +3,14 @@
 import keras
 import numpy as np
 
+from keras_memvit.state_reader import StateReader
 from keras_memvit.task_trainer import TaskTrainer
 from keras_memvit.two_stream_encoder import TwoStreamEncoder
 from keras_memvit.two_stream_encoder import deserialize_parts
 
 
 @keras.saving.register_keras_serializable(package="keras_memvit")
-class MemoryViT(TaskTrainer, keras.Model):
+class MemoryViT(StateReader, TaskTrainer, keras.Model):
     """One frozen Vision Transformer, several tasks, one forward pass.
 
     Made by `keras_memvit.build`. Each task has a class token, memory tokens

@@ -136,6 +136,21 @@ class TwoStreamEncoder(keras.layers.Layer):
         x = self.backbone.norm(x) if base_output else None
         return x, self.backbone.norm(class_tokens)
 
+    def read(self, states):
+        """Logits by task name from stored states `(B, L, T, D)`, see `precompute`."""
+        class_tokens = self.class_tokens(ops.shape(states)[0])
+        layout = self._layout()
+        for i, block in enumerate(self.backbone.blocks):
+            class_tokens = block(
+                ops.cast(states[:, i], block.compute_dtype),
+                class_tokens,
+                memory=self.memory(i),
+                layout=layout,
+                memory_norm=layout.memory_norm,
+                normed=True,
+            )
+        return self._head_outputs(self.backbone.norm(class_tokens))
+
     def _call_unmasked(self, images):
         x = self.backbone.embed(images)
         if self.backbone.use_class_token:

@@ -34,6 +34,7 @@ ORDER = [
     "task_optimizers",
     "fit_callbacks",
     "task_trainer",
+    "state_reader",
     "task_summary",
     "verification",
     "model",
@@ -44,6 +45,7 @@ ORDER = [
     "early_stopping",
     "recipes",
     "data",
+    "precomputed",
     "serving",
     "__init__",
 ]

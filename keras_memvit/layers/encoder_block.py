@@ -37,6 +37,8 @@ class EncoderBlock(keras.layers.Layer):
             through the norm. Defaults to `True`.
         base_output: bool. `False` spares the base tokens' output, which the
             last layer's class tokens do not need.
+        normed: bool. `True` says that `x` has gone through `norm1` already, as
+            stored states have; only the class tokens are then computed.
 
     Returns:
         A tensor of shape `(B, T, D)`; with class tokens a tuple of it (or
@@ -106,9 +108,14 @@ class EncoderBlock(keras.layers.Layer):
         layout=None,
         memory_norm=True,
         base_output=True,
+        normed=False,
     ):
         if memory is not None:
             memory = self.norm_memory(memory, memory_norm)
+        if normed:
+            base = BaseStates(self.attention, x)
+            memory = self.attention.project(memory)
+            return self.advance_tasks(class_tokens, base, memory, layout)
         if class_tokens is None:
             return self._after_attention(
                 x, self.attention(self.norm1(x), memory=memory)

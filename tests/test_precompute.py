@@ -1,0 +1,322 @@
+"""`precompute`: the store trains as the images do; kills, damage, other backbones."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from conftest import make_backbone
+from conftest import randomize
+from conftest import snapshot
+from processes import TESTS
+
+import keras_memvit
+from keras_memvit import TaskSpec
+from keras_memvit.precomputed import writer
+
+LABELS = {"a": np.arange(8) % 3, "b": np.arange(8) % 2}
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    """Three images a shard in float32, six in bfloat16."""
+    monkeypatch.setattr(writer, "SHARD_BYTES", 3 * 2 * 7 * 32 * 4)
+
+
+def build(backbone=None, **options):
+    specs = [TaskSpec("a", 3), TaskSpec("b", 2, sees=["a"])]
+    model = keras_memvit.build(
+        backbone or make_backbone(num_layers=2), specs, **options
+    )
+    for k, task in enumerate(model.task_layers.values()):
+        randomize(task, k)
+    model.compile()
+    return model
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("bfloat16", 1e-2)])
+def test_training_from_the_store_equals_training_from_images(
+    dtype, tolerance, images, tmp_path
+):
+    model, other = build(), build()
+    store = keras_memvit.precompute(
+        model, (images, LABELS), tmp_path, dtype=dtype, batch_size=5, verbose=0
+    )
+    assert (len(store), store.state_shape) == (8, (2, 7, 32))
+    options = {"batch_size": 4, "epochs": 3, "shuffle": False, "verbose": 0}
+    found = model.fit(store, validation_data=store, **options).history
+    expected = other.fit(
+        images, LABELS, validation_data=(images, LABELS), **options
+    ).history
+    assert found.keys() == expected.keys()
+    for name in expected:
+        if "loss" in name:
+            np.testing.assert_allclose(found[name], expected[name], rtol=tolerance)
+    result = model.evaluate(store, return_dict=True, verbose=0)
+    again = model.evaluate(images, LABELS, return_dict=True, verbose=0)
+    np.testing.assert_allclose(result["loss"], again["loss"], rtol=tolerance)
+    logits = model.predict(store, verbose=0)
+    expected = model.predict(images, verbose=0)
+    for name in logits:
+        scale = tolerance * (1 + np.abs(expected[name]).max())
+        np.testing.assert_allclose(logits[name], expected[name], atol=scale)
+
+
+def test_the_size_of_bfloat16_is_half(images, tmp_path):
+    sizes = {}
+    for dtype in ("float32", "bfloat16"):
+        folder = tmp_path / dtype
+        keras_memvit.precompute(
+            make_backbone(num_layers=2), (images,), folder, dtype=dtype, verbose=0
+        )
+        sizes[dtype] = sum(f.stat().st_size for f in folder.glob("*.npy"))
+    states = 8 * 2 * 7 * 32
+    assert 4 * states <= sizes["float32"] <= 4 * states + 3 * 128
+    assert 2 * states <= sizes["bfloat16"] <= 2 * states + 2 * 128
+
+
+def test_mixed_precision_reads_a_store(images, tmp_path):
+    model = build(dtype="mixed_bfloat16")
+    store = keras_memvit.precompute(model, (images, LABELS), tmp_path, verbose=0)
+    logits = model.predict(store, verbose=0)
+    expected = model.predict(images, verbose=0)
+    for name in logits:
+        np.testing.assert_allclose(logits[name], expected[name], atol=0.1)
+    model.fit(store, verbose=0)
+
+
+def as_tf_data(images, labels):
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices((images, labels)).batch(5)
+
+
+def as_torch_loader(images, labels):
+    import torch
+
+    rows = [(torch.from_numpy(x), int(y)) for x, y in zip(images, labels)]
+    return torch.utils.data.DataLoader(rows, batch_size=5)
+
+
+def as_weighted_arrays(images, labels):
+    return images, labels, np.linspace(0.1, 2.0, 8).astype("float32")
+
+
+@pytest.mark.parametrize("convert", [as_tf_data, as_torch_loader, as_weighted_arrays])
+def test_every_kind_of_data_set_can_be_stored(convert, images, tmp_path):
+    model = keras_memvit.build(make_backbone(num_layers=2), {"a": 3})
+    model.compile()
+    data = convert(images, LABELS["a"])
+    store = keras_memvit.precompute(model, data, tmp_path, verbose=0)
+    found = model.evaluate(store, return_dict=True, verbose=0)
+    if isinstance(data, tuple):
+        given = {"x": data[0], "y": data[1], "sample_weight": data[2]}
+    else:
+        given = {"x": images, "y": LABELS["a"]}
+    expected = model.evaluate(**given, return_dict=True, verbose=0)
+    np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-2)
+
+
+def test_views_are_taken_in_turn(images, tmp_path):
+    """A data set that augments gives other images in each pass."""
+
+    class Flipping(keras.utils.PyDataset):
+        passes = 0
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            self.passes += 1
+            return (images if self.passes % 2 else images[:, :, ::-1]), LABELS
+
+    model = build()
+    store = keras_memvit.precompute(
+        model, Flipping(), tmp_path, views=2, dtype="float32", verbose=0
+    )
+    batches = store.batches(8, shuffle=False)
+    logits = []
+    for epoch in range(3):
+        batches.set_epoch(epoch)
+        states, _ = batches[0]
+        logits.append(keras.ops.convert_to_numpy(model.encoder.read(states)["a"]))
+    expected = [model.predict(x, verbose=0)["a"] for x in (images, images[:, :, ::-1])]
+    for found, want in zip(logits, [*expected, expected[0]]):
+        np.testing.assert_allclose(found, want, atol=1e-4)
+
+
+def test_several_processes_write_one_store(images, tmp_path):
+    backbone = make_backbone(num_layers=2)
+    options = {"dtype": "float32", "verbose": 0}
+    data = (images, LABELS)
+    half = keras_memvit.precompute(backbone, data, tmp_path, process=(1, 2), **options)
+    assert half is None
+    assert [p.name for p in tmp_path.glob("*.npy")] == ["view0-00001.npy"]
+    whole = keras_memvit.precompute(backbone, data, tmp_path, process=(0, 2), **options)
+    assert len(whole) == 8
+
+
+def computed(monkeypatch):
+    """Counts the images that go through the backbone."""
+    counts = []
+    predict = writer._StatesEncoder.predict_on_batch
+
+    def counting(self, x):
+        counts.append(len(x))
+        return predict(self, x)
+
+    monkeypatch.setattr(writer._StatesEncoder, "predict_on_batch", counting)
+    return counts
+
+
+def test_damaged_shards_alone_are_computed_again(images, tmp_path, monkeypatch):
+    backbone = make_backbone(num_layers=2)
+    counts = computed(monkeypatch)
+    options = {"dtype": "float32", "verbose": 0}
+    data = (images, LABELS)
+    keras_memvit.precompute(backbone, data, tmp_path, **options)
+    assert sum(counts) == 8
+    whole = (tmp_path / "view0-00001.npy").read_bytes()
+    (tmp_path / "view0-00001.npy").write_bytes(whole[:-1] + b"?")
+    (tmp_path / "view0-00002.json").write_text("{")
+    counts.clear()
+    store = keras_memvit.precompute(backbone, data, tmp_path, **options)
+    assert sum(counts) == 3 + 2
+    assert (tmp_path / "view0-00001.npy").read_bytes() == whole
+    assert len(store) == 8
+
+
+WRITE = """
+import sys
+import numpy as np
+from conftest import make_backbone
+import keras_memvit
+from keras_memvit.precomputed import writer
+
+writer.SHARD_BYTES = 3 * 2 * 7 * 32 * 4
+rng = np.random.default_rng(0)
+images = rng.integers(0, 256, (9, 32, 48, 3), dtype="uint8")
+write = writer.Shard.write
+
+def announced(self, *args):
+    write(self, *args)
+    print("shard", self.stem.name, flush=True)
+    sys.stdin.readline()
+
+writer.Shard.write = announced
+keras_memvit.precompute(
+    make_backbone(num_layers=2), (images, np.arange(9)), sys.argv[1], dtype="float32", verbose=0)
+print("done", flush=True)
+"""
+
+
+def write_in_process(folder, kill_after=None):
+    """Names of the shards that a process wrote before it ended or was killed."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITE, str(folder)],
+        env={
+            **os.environ,
+            "KERAS_BACKEND": keras.backend.backend(),
+            "PYTHONPATH": str(TESTS),
+        },
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    written = []
+    for line in process.stdout:
+        if line.startswith("shard"):
+            written.append(line.split()[1])
+            if len(written) == kill_after:
+                process.send_signal(signal.SIGKILL)
+                break
+            process.stdin.write("go\n")
+            process.stdin.flush()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        pipe.close()
+    return written
+
+
+def test_a_killed_precompute_goes_on_where_it_stopped(tmp_path):
+    killed = write_in_process(tmp_path, kill_after=2)
+    assert killed == ["view0-00000", "view0-00001"]
+    with pytest.raises(ValueError, match="`precompute` has finished"):
+        keras_memvit.StateStore(tmp_path)
+    assert write_in_process(tmp_path) == ["view0-00002"]
+    assert len(keras_memvit.StateStore(tmp_path)) == 9
+
+
+def test_a_store_of_another_backbone_is_refused(images, tmp_path):
+    model = build()
+    keras_memvit.precompute(model, (images, LABELS), tmp_path, verbose=0)
+    store = keras_memvit.StateStore(tmp_path)
+    before = snapshot(model.trainable_variables)
+    other = build(make_backbone(seed=9, num_layers=2))
+    for act in (other.fit, other.evaluate, other.predict):
+        with pytest.raises(ValueError, match="belongs to another backbone"):
+            act(store, verbose=0)
+    with pytest.raises(ValueError, match="another store, which differs in .*backbone"):
+        keras_memvit.precompute(other, (images, LABELS), tmp_path, verbose=0)
+    for path, value in snapshot(model.trainable_variables).items():
+        np.testing.assert_array_equal(value, before[path])
+    np.testing.assert_array_equal(  # and images still go in
+        model.predict(images, verbose=0)["a"].shape, (8, 3)
+    )
+
+
+def test_a_full_disk_is_refused_before_anything_is_computed(
+    images, tmp_path, monkeypatch
+):
+    counts = computed(monkeypatch)
+    usage = type("usage", (), {"total": 100_000, "free": 10_000})
+    monkeypatch.setattr(writer.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(OSError, match="has room for 0.00 GB.*8 images need"):
+        keras_memvit.precompute(
+            make_backbone(num_layers=2), (images, LABELS), tmp_path, verbose=0
+        )
+    assert counts == []
+    assert not list(tmp_path.glob("*.npy"))
+
+
+@pytest.mark.parametrize(
+    "act, message",
+    [
+        (lambda m, s, x: m.fit(s, LABELS), "`y` must be None"),
+        (lambda m, s, x: m.fit(s, validation_data=(x, LABELS)), "`validation_data`"),
+        (lambda m, s, x: m.fit(x, LABELS, validation_data=s), "x holds images"),
+        (
+            lambda m, s, x: keras_memvit.precompute(
+                m, (x,), s.path / "n", dtype="int8"
+            ),
+            "`dtype`.*'int8'",
+        ),
+        (
+            lambda m, s, x: keras_memvit.precompute(m, (x,), s.path / "n", views=0),
+            "views=0",
+        ),
+        (
+            lambda m, s, x: keras_memvit.precompute(m, (x[:7], x[:7]), s.path),
+            "same in every call and pass.*7 images after 8",
+        ),
+        (
+            lambda m, s, x: keras_memvit.precompute(
+                keras_memvit.build(m.backbone, {"a": 2}, attention="unmasked"),
+                (x,),
+                s.path / "n",
+            ),
+            "masked attention.*unmasked",
+        ),
+    ],
+)
+def test_misuse_is_named(act, message, images, tmp_path):
+    model = build()
+    store = keras_memvit.precompute(model, (images, LABELS), tmp_path, verbose=0)
+    with pytest.raises(ValueError, match=message):
+        act(model, store, images)
+    card = json.loads((tmp_path / "store.json").read_text())
+    assert card["images"] == 8
