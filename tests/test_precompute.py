@@ -209,7 +209,8 @@ def announced(self, *args):
 
 writer.Shard.write = announced
 keras_memvit.precompute(
-    make_backbone(num_layers=2), (images, np.arange(9)), sys.argv[1], dtype="float32", verbose=0)
+    make_backbone(num_layers=2), (images, np.arange(9)), sys.argv[1],
+    dtype="float32", verbose=0)
 print("done", flush=True)
 """
 

@@ -1,0 +1,121 @@
+"""An epoch from a store of frozen states against an ordinary epoch.
+
+    python benchmarks/store.py                              # all installed backends
+    python benchmarks/store.py --backends jax --sizes vit_s14_98
+
+prints a table and writes `benchmarks/results/store.json`: `model.fit` of one
+task with 10 memory tokens a layer, from images and from `precompute`'s store
+of the same images (bfloat16, on this machine's disk), in one process; a time is the
+median over the epochs after the first. Random weights and images.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+BACKENDS = ("jax", "torch", "tensorflow")
+IMAGES = {"vit_s14_98": 256, "vit_b16_224": 64}
+EPOCHS = {"images": 3, "store": 6}
+
+
+def measure(size):
+    """Seconds an epoch from images and from the store, and bytes an image."""
+    import keras
+    import numpy as np
+    from speed_steps import SIZES
+    from speed_steps import one_task_model
+
+    import keras_memvit
+
+    class Clock(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.seconds = []
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.start = time.perf_counter()
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.seconds.append(time.perf_counter() - self.start)
+
+    batch, config = SIZES[size]
+    model = one_task_model(keras_memvit.ViTBackbone(**config))
+    rng = np.random.default_rng(0)
+    shape = (IMAGES[size], *config["image_shape"])
+    data = rng.integers(0, 256, shape, dtype="uint8"), np.arange(IMAGES[size]) % 10
+    found = {}
+    with tempfile.TemporaryDirectory(dir=HERE) as folder:
+        with contextlib.redirect_stdout(io.StringIO()):
+            start = time.perf_counter()
+            store = keras_memvit.precompute(model, data, folder, batch_size=batch)
+            found["precompute"] = time.perf_counter() - start
+        files = pathlib.Path(folder).glob("*.npy")
+        found["bytes"] = sum(file.stat().st_size for file in files) / IMAGES[size]
+        for name, source in (("images", data), ("store", (store,))):
+            clock = Clock()
+            model.fit(
+                *source,
+                batch_size=batch,
+                epochs=EPOCHS[name],
+                callbacks=[clock],
+                verbose=0,
+            )
+            found[name] = statistics.median(clock.seconds[1:])
+    return found
+
+
+def run_child(backend, size):
+    env = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, __file__, "--child", size]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed on {backend}:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def table(report):
+    lines = [
+        "| backend | size | epochs from the store for one from images | kB an image |",
+        "|---|---|---|---|",
+    ]
+    for size, by_backend in report.items():
+        for backend, found in by_backend.items():
+            ratio = found["images"] / found["store"]
+            lines.append(
+                f"| {backend} | {size} | {ratio:.1f} | {found['bytes'] / 1e3:.0f} |"
+            )
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
+    parser.add_argument("--sizes", nargs="+", choices=IMAGES, default=list(IMAGES))
+    parser.add_argument(
+        "--output", type=pathlib.Path, default=HERE / "results" / "store.json"
+    )
+    args = parser.parse_args()
+    report = {
+        size: {backend: run_child(backend, size) for backend in args.backends}
+        for size in args.sizes
+    }
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.output.write_text(json.dumps(report, indent=1) + "\n")
+    print(table(report))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        print(json.dumps(measure(sys.argv[2])))
+    else:
+        main()
