@@ -142,6 +142,19 @@ def select(model, names):
     return _assemble(model.backbone, specs, owners, model.classifier, model.attention)
 
 
+def rename(model, name, new_name):
+    """A model of one task, which sees no others, under another name."""
+    (spec,) = [spec for spec in model.specs if spec.name == name]
+    renamed = MemoryViT(
+        model.backbone,
+        [dataclasses.replace(spec, name=new_name)],
+        classifier=model.classifier,
+    )
+    renamed.task_layers[new_name].set_weights(model.task_layers[name].get_weights())
+    renamed.remember()
+    return renamed
+
+
 def _assemble(backbone, specs, owners, classifier, attention="masked"):
     """A model whose tasks are copies of those of their owners, if they have one."""
     model = MemoryViT(backbone, specs, attention=attention, classifier=classifier)

@@ -3,5 +3,13 @@
 from keras_memvit.early_stopping import TaskEarlyStopping
 from keras_memvit.schedules import WarmupCosine
 from keras_memvit.schedules import paper_optimizer
+from keras_memvit.sweep import SweepResult
+from keras_memvit.sweep import sweep
 
-__all__ = ["TaskEarlyStopping", "WarmupCosine", "paper_optimizer"]
+__all__ = [
+    "SweepResult",
+    "TaskEarlyStopping",
+    "WarmupCosine",
+    "paper_optimizer",
+    "sweep",
+]

@@ -20,13 +20,16 @@ class TaskOptimizers:
         optimizer: an unbuilt `keras.optimizers.Optimizer`.
         tasks: names of the tasks.
         task_of: function from a trainable variable to its task's name.
+        multipliers: optional dict from task name to a factor of the learning
+            rate.
     """
 
-    def __init__(self, optimizer, tasks, task_of):
+    def __init__(self, optimizer, tasks, task_of, multipliers=None):
         self.outer = optimizer
         self.config = optimizer.get_config()  # here, where nothing is traced yet
         self.task_of = task_of
         self.tasks = list(tasks)
+        self.multipliers = dict(multipliers or {})
         self.inner = {}
         self.finished = None
         self._rate = None
@@ -104,7 +107,9 @@ class TaskOptimizers:
 
     def _clone(self, task):
         outer = self.outer
-        config = {**self.config, "learning_rate": lambda: self._rate, "name": task}
+        factor = self.multipliers.get(task, 1.0)
+        config = {**self.config, "name": task}
+        config["learning_rate"] = lambda: self._rate * factor
         clone = type(outer).from_config(config)
         for name in (
             "_exclude_from_weight_decay",

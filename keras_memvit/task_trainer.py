@@ -36,6 +36,7 @@ class TaskTrainer:
         loss_weights=None,
         metrics=AUTO,
         weighted_metrics=None,
+        learning_rate_multipliers=None,
         **kwargs,
     ):
         """Configures training; without arguments, by the paper's recipe.
@@ -50,6 +51,8 @@ class TaskTrainer:
             metrics: list for all tasks or a dict by task name, reported as
                 `<task>_<metric>`. Defaults to accuracy.
             weighted_metrics: the same, counting sample weights.
+            learning_rate_multipliers: optional dict from task name to a factor
+                of the optimiser's learning rate for this task.
             **kwargs: further arguments of `keras.Model.compile`.
         """
         config = {
@@ -57,6 +60,7 @@ class TaskTrainer:
             "loss_weights": loss_weights,
             "metrics": metrics,
             "weighted_metrics": weighted_metrics,
+            "learning_rate_multipliers": learning_rate_multipliers,
             # As asked for, not as resolved here: another backend may load it.
             "jit_compile": kwargs.get("jit_compile", AUTO),
         }
@@ -71,9 +75,15 @@ class TaskTrainer:
             optimizer = paper_optimizer()
         super().compile(optimizer=optimizer, **kwargs)
         self._task_compile_config = config
-        self.task_optimizers = self._update_tasks_apart()
+        self.task_optimizers = self._update_tasks_apart(learning_rate_multipliers)
 
-    def _update_tasks_apart(self):
+    def _update_tasks_apart(self, multipliers):
+        unknown = set(multipliers or ()) - set(self.task_layers)
+        if unknown:
+            raise ValueError(
+                "`learning_rate_multipliers` must be keyed by the model's tasks "
+                f"{list(self.task_layers)}. Received: {sorted(unknown)}"
+            )
         if self.optimizer is None:
             return None
         owners = {
@@ -82,7 +92,9 @@ class TaskTrainer:
             for variable in layer.weights
         }
         optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        return TaskOptimizers(optimizer, self.task_layers, lambda v: owners[id(v)])
+        return TaskOptimizers(
+            optimizer, self.task_layers, lambda v: owners[id(v)], multipliers
+        )
 
     def get_compile_config(self):
         config = super().get_compile_config()

@@ -43,6 +43,7 @@ ORDER = [
     "task_files",
     "saving",
     "early_stopping",
+    "sweep",
     "recipes",
     "data",
     "precomputed",
