@@ -46,11 +46,11 @@ def randomize(model, seed=0):
 
 
 def make_backbone(variant="vit", seed=0, **kwargs):
-    """A 3-layer backbone of width 32 on 32 x 48 images: 6 patches."""
+    """A 2-layer backbone of width 32 on 32 x 48 images: 6 patches."""
     config = {
         "image_shape": (32, 48, 3),
         "patch_size": 16,
-        "num_layers": 3,
+        "num_layers": 2,
         "num_heads": 4,
         "hidden_dim": 32,
         "mlp_dim": 64,

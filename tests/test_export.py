@@ -18,6 +18,13 @@ from keras_memvit import TaskSpec
 
 BATCHES = (1, 7, 64)
 
+# What every backend exports is compared with its model on each of them; what
+# the artefact then does is the same.
+on_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow",
+    reason="the artefact is TensorFlow's from every backend: tested there",
+)
+
 
 @pytest.fixture(scope="module")
 def model():
@@ -185,6 +192,7 @@ print(sorted(replayed) == sorted(n for n in model.signatures if n[:2] != "__"))
 """
 
 
+@on_tensorflow
 def test_warm_up_requests_replay_over_grpc(exported):
     assert run_python(WARM_UP, "tensorflow", exported).split()[-1] == "True"
 
@@ -207,6 +215,7 @@ print(model.run("a_bytes", {"image_bytes": [good, jpeg]})["a/logits"].shape)
 """
 
 
+@on_tensorflow
 def test_a_corrupt_image_is_an_error_that_says_which(exported, many_images, tmp_path):
     (tmp_path / "good.png").write_bytes(encode(many_images[0]))
     (tmp_path / "good.jpg").write_bytes(encode(many_images[1], "JPEG"))
@@ -229,6 +238,7 @@ np.save(sys.argv[2], logits)
 """
 
 
+@on_tensorflow
 def test_images_of_other_kinds_and_sizes_are_decoded(model, exported, tmp_path):
     """Grey, palette, alpha and large images, against Pillow's decoding."""
     rng = np.random.default_rng(4)
@@ -263,6 +273,7 @@ def test_images_of_other_kinds_and_sizes_are_decoded(model, exported, tmp_path):
     np.testing.assert_allclose(logits, expected, atol=2e-2)
 
 
+@on_tensorflow
 def test_saved_model_cli_shows_and_runs(exported, many_images, tmp_path):
     np.save(tmp_path / "images.npy", many_images[:2].astype("float32"))
     cli = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
@@ -314,6 +325,7 @@ for name in ("serving_default", "t0", "last"):
 """
 
 
+@on_tensorflow
 def test_a_tasks_signature_computes_only_what_it_needs(tmp_path):
     """Counted floating-point operations: one task, and one that sees another."""
     specs = [
@@ -328,7 +340,7 @@ def test_a_tasks_signature_computes_only_what_it_needs(tmp_path):
     printed = run_python(COUNT, "tensorflow", folder).split()[-3:]
     everything, one, seeing = map(int, printed)
     block = 2 * (4 * 32 * 32 + 2 * 32 * 64)  # FLOPs of one token through a block
-    assert everything - one > 3 * 19 * block
-    assert 3 * block < seeing - one < 3 * 2.5 * block
+    assert everything - one > 2 * 19 * block
+    assert 2 * block < seeing - one < 2 * 2.5 * block
     size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
     assert size < 4 * model.count_params() + 3_000_000

@@ -19,28 +19,31 @@ def model():
 
 
 def test_an_existing_version_is_kept_unless_asked(model, tmp_path):
-    exported = tmp_path / "people" / "1"
+    folder = tmp_path / "people"
+    first = folder / "1"
+    first.mkdir(parents=True)
+    (first / "saved_model.pb").write_bytes(b"old")
+    (folder / "models.config").write_text("# the user's\n")
     options = {"signatures": ["b"], "labels": False, "warmup": False}
-    keras_memvit.export_saved_model(model, exported, **options)
-    before = (exported / "saved_model.pb").read_bytes()
     with pytest.raises(ValueError, match="version that does not exist yet"):
-        keras_memvit.export_saved_model(model, exported)
-    assert (exported / "saved_model.pb").read_bytes() == before
-    second = keras_memvit.export_saved_model(model, exported.parent, **options)
-    assert second == exported.parent / "2"
-    assert not (second / "assets.extra" / "tf_serving_warmup_requests").exists()
-    keras_memvit.export_saved_model(
-        model, second, overwrite=True, dtype="bfloat16", **options
-    )
+        keras_memvit.export_saved_model(model, first, **options)
+    assert (first / "saved_model.pb").read_bytes() == b"old"
+    keras_memvit.export_saved_model(model, first, overwrite=True, **options)
+    assert (first / "saved_model.pb").stat().st_size > 1000
+    assert not (first / "assets.extra" / "tf_serving_warmup_requests").exists()
+    second = keras_memvit.export_saved_model(model, folder, dtype="bfloat16", **options)
+    assert second == folder / "2"
     card = json.loads((second / "assets.extra" / "keras_memvit.json").read_text())
     assert card["dtype"] == "bfloat16"
     assert 0 < card["largest_difference"]["b"] < 0.5
-    halves = [
-        sum(f.stat().st_size for f in (folder / "variables").iterdir())
-        for folder in (exported, second)
+    sizes = [
+        sum(f.stat().st_size for f in (version / "variables").iterdir())
+        for version in (first, second)
     ]
-    assert halves[1] < 0.6 * halves[0]
-    assert sorted(p.name for p in exported.parent.iterdir())[:2] == ["1", "2"]
+    assert sizes[1] < 0.6 * sizes[0]
+    names = sorted(p.name for p in folder.iterdir())  # nothing half-written
+    assert names == ["1", "2", "batching.config", "models.config"]
+    assert (folder / "models.config").read_text() == "# the user's\n"
 
 
 def test_mixed_precision_models_are_served_in_float32(images, tmp_path):

@@ -12,7 +12,7 @@ NUM_TASKS = 1000
 
 @pytest.fixture(scope="module")
 def model():
-    backbone = make_backbone(num_layers=2)
+    backbone = make_backbone()
     tasks = {f"task{k:04d}": 10 for k in range(NUM_TASKS)}
     return keras_memvit.build(backbone, tasks, num_memory_tokens=5)
 

@@ -35,7 +35,7 @@ def test_the_papers_backbone_has_87_455_232_parameters():
 def test_model_counts_are_exact(backbone):
     specs = [TaskSpec("a", 3, 2), TaskSpec("b", 5, 7)]
     model = keras_memvit.build(backbone, specs)
-    tasks = (1 + 3 * 2) * 32 + 33 * 3 + (1 + 3 * 7) * 32 + 33 * 5
+    tasks = (1 + 2 * 2) * 32 + 33 * 3 + (1 + 2 * 7) * 32 + 33 * 5
     assert sum(math.prod(v.shape) for v in model.trainable_variables) == tasks
     assert model.count_params() == backbone.count_params() + tasks
 
@@ -59,7 +59,7 @@ def test_task_summary_says_tokens_parameters_share_and_sees(backbone):
     ]
     assert (
         first.split()
-        == f"a 3 1 + 3 x 2 323 {323 / backbone.count_params():.3%} yes -".split()
+        == f"a 3 1 + 2 x 2 259 {259 / backbone.count_params():.3%} yes -".split()
     )
     assert second.split()[0] == "reader"
     assert second.split()[-1] == "a"

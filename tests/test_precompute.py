@@ -29,9 +29,7 @@ def small_shards(monkeypatch):
 
 def build(backbone=None, **options):
     specs = [TaskSpec("a", 3), TaskSpec("b", 2, sees=["a"])]
-    model = keras_memvit.build(
-        backbone or make_backbone(num_layers=2), specs, **options
-    )
+    model = keras_memvit.build(backbone or make_backbone(), specs, **options)
     for k, task in enumerate(model.task_layers.values()):
         randomize(task, k)
     model.compile()
@@ -71,7 +69,7 @@ def test_the_size_of_bfloat16_is_half(images, tmp_path):
     for dtype in ("float32", "bfloat16"):
         folder = tmp_path / dtype
         keras_memvit.precompute(
-            make_backbone(num_layers=2), (images,), folder, dtype=dtype, verbose=0
+            make_backbone(), (images,), folder, dtype=dtype, verbose=0
         )
         sizes[dtype] = sum(f.stat().st_size for f in folder.glob("*.npy"))
     states = 8 * 2 * 7 * 32
@@ -108,7 +106,7 @@ def as_weighted_arrays(images, labels):
 
 @pytest.mark.parametrize("convert", [as_tf_data, as_torch_loader, as_weighted_arrays])
 def test_every_kind_of_data_set_can_be_stored(convert, images, tmp_path):
-    model = keras_memvit.build(make_backbone(num_layers=2), {"a": 3})
+    model = keras_memvit.build(make_backbone(), {"a": 3})
     model.compile()
     data = convert(images, LABELS["a"])
     store = keras_memvit.precompute(model, data, tmp_path, verbose=0)
@@ -150,7 +148,7 @@ def test_views_are_taken_in_turn(images, tmp_path):
 
 
 def test_several_processes_write_one_store(images, tmp_path):
-    backbone = make_backbone(num_layers=2)
+    backbone = make_backbone()
     options = {"dtype": "float32", "verbose": 0}
     data = (images, LABELS)
     half = keras_memvit.precompute(backbone, data, tmp_path, process=(1, 2), **options)
@@ -174,7 +172,7 @@ def computed(monkeypatch):
 
 
 def test_damaged_shards_alone_are_computed_again(images, tmp_path, monkeypatch):
-    backbone = make_backbone(num_layers=2)
+    backbone = make_backbone()
     counts = computed(monkeypatch)
     options = {"dtype": "float32", "verbose": 0}
     data = (images, LABELS)
@@ -209,7 +207,7 @@ def announced(self, *args):
 
 writer.Shard.write = announced
 keras_memvit.precompute(
-    make_backbone(num_layers=2), (images, np.arange(9)), sys.argv[1],
+    make_backbone(), (images, np.arange(9)), sys.argv[1],
     dtype="float32", verbose=0)
 print("done", flush=True)
 """
@@ -257,7 +255,7 @@ def test_a_store_of_another_backbone_is_refused(images, tmp_path):
     keras_memvit.precompute(model, (images, LABELS), tmp_path, verbose=0)
     store = keras_memvit.StateStore(tmp_path)
     before = snapshot(model.trainable_variables)
-    other = build(make_backbone(seed=9, num_layers=2))
+    other = build(make_backbone(seed=9))
     for act in (other.fit, other.evaluate, other.predict):
         with pytest.raises(ValueError, match="belongs to another backbone"):
             act(store, verbose=0)
@@ -277,9 +275,7 @@ def test_a_full_disk_is_refused_before_anything_is_computed(
     usage = type("usage", (), {"total": 100_000, "free": 10_000})
     monkeypatch.setattr(writer.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(OSError, match="has room for 0.00 GB.*8 images need"):
-        keras_memvit.precompute(
-            make_backbone(num_layers=2), (images, LABELS), tmp_path, verbose=0
-        )
+        keras_memvit.precompute(make_backbone(), (images, LABELS), tmp_path, verbose=0)
     assert counts == []
     assert not list(tmp_path.glob("*.npy"))
 

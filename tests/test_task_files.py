@@ -48,7 +48,7 @@ def test_a_task_file_holds_what_it_says_and_no_backbone_weight(saved):
     tensors = load_file(path)
     assert {name: t.shape for name, t in tensors.items()} == {
         "class_token": (32,),
-        "memory": (3, 3, 32),
+        "memory": (2, 3, 32),
         "head/kernel": (32, 2),
         "head/bias": (2,),
     }
