@@ -7,6 +7,6 @@ export OMP_NUM_THREADS=1  # one test process a core
 .venv/bin/ruff check --quiet .
 for backend in ${BACKENDS:-tensorflow jax torch}; do
     echo "=== $backend"
-    KERAS_BACKEND=$backend .venv/bin/python -m pytest -q -n auto --maxprocesses 4 \
+    KERAS_BACKEND=$backend .venv/bin/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal \
         -m "not large" "$@"
 done

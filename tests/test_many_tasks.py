@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-import pytest
 from conftest import make_backbone
 
 import keras_memvit
@@ -10,26 +9,18 @@ import keras_memvit
 NUM_TASKS = 1000
 
 
-@pytest.fixture(scope="module")
-def model():
-    backbone = make_backbone()
+def test_a_thousand_tasks_build_predict_save_and_load(images, tmp_path):
     tasks = {f"task{k:04d}": 10 for k in range(NUM_TASKS)}
-    return keras_memvit.build(backbone, tasks, num_memory_tokens=5)
-
-
-def test_a_thousand_tasks_answer_as_each_alone(model, images):
+    backbone = make_backbone(num_layers=1)
+    model = keras_memvit.build(backbone, tasks, num_memory_tokens=5)
     logits = model.predict(images, verbose=0)
     assert len(logits) == NUM_TASKS
-    for name in ("task0000", "task0617", "task0999"):
+    for name in ("task0000", "task0999"):
         alone = keras_memvit.select(model, name).predict(images, verbose=0)
         np.testing.assert_allclose(logits[name], alone[name], atol=1e-5)
-
-
-def test_a_thousand_tasks_save_and_load(model, images, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert loaded.specs == model.specs
-    expected = model.predict(images, verbose=0)
-    logits = loaded.predict(images, verbose=0)
-    for name in expected:
-        np.testing.assert_allclose(logits[name], expected[name], atol=1e-6)
+    again = loaded.predict(images, verbose=0)
+    for name in logits:
+        np.testing.assert_allclose(again[name], logits[name], atol=1e-6)
