@@ -138,6 +138,8 @@ class TwoStreamEncoder(keras.layers.Layer):
 
     def read(self, states):
         """Logits by task name from stored states `(B, L, T, D)`, see `precompute`."""
+        if keras.backend.standardize_dtype(states.dtype) == "int16":  # its bits
+            states = ops.view(states, "bfloat16")
         class_tokens = self.class_tokens(ops.shape(states)[0])
         layout = self._layout()
         for i, block in enumerate(self.backbone.blocks):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -75,6 +76,15 @@ def test_the_size_of_bfloat16_is_half(images, tmp_path):
     states = 8 * 2 * 7 * 32
     assert 4 * states <= sizes["float32"] <= 4 * states + 3 * 128
     assert 2 * states <= sizes["bfloat16"] <= 2 * states + 2 * 128
+
+
+def test_size_and_time_are_said_up_front(images, tmp_path, capsys):
+    keras_memvit.precompute(make_backbone(), (images,), tmp_path / "a")
+    said = capsys.readouterr().out
+    assert "8 images of 1 kB (bfloat16), 1 views: 0.00 GB" in said
+    assert re.search(r"8 images to go: about 0:\d\d:\d\d\n", said)
+    keras_memvit.precompute(make_backbone(), (images,), tmp_path / "a")
+    assert "to go" not in capsys.readouterr().out  # it is all there
 
 
 def test_mixed_precision_reads_a_store(images, tmp_path):

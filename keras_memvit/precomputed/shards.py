@@ -61,10 +61,10 @@ class Shard:
         except OSError:
             return False
 
-    def states(self, dtype):
-        """The states `(n, L, T, D)`, memory-mapped."""
+    def states(self):
+        """The states `(n, L, T, D)`, memory-mapped; bfloat16 as its bits, int16."""
         states = np.load(self.path(".npy"), mmap_mode="r")
-        return states.view(DTYPES[dtype]) if dtype == "bfloat16" else states
+        return states.view("int16") if states.dtype == "uint16" else states
 
     def targets(self):
         """Labels and sample weights, a dict of arrays."""

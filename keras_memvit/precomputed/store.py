@@ -63,7 +63,7 @@ class StateStore:
                     f"The store at {path} lacks the shards {missing[:5]}: call "
                     "`precompute` again, it goes on where it stopped"
                 )
-            self.states.append([shard.states(self.dtype) for shard in found])
+            self.states.append([shard.states() for shard in found])
             if view == 0:
                 self.targets = stack_targets([shard.targets() for shard in found])
 
@@ -84,7 +84,10 @@ class StateStore:
         return StateBatches(self, batch_size, shuffle, seed)
 
     def rows(self, indices, view=0):
-        """States of some images, `(n, L, T, D)`."""
+        """States of some images, `(n, L, T, D)`; bfloat16 as its bits, int16.
+
+        NumPy knows no bfloat16: its bits travel to every backend as they are.
+        """
         size = self.card["shard_size"]
         states = self.states[view]
         return np.stack([states[i // size][i % size] for i in indices])

@@ -1,8 +1,10 @@
 """`precompute`: one pass of the frozen backbone over the data, kept."""
 
+import datetime
 import math
 import pathlib
 import shutil
+import time
 
 import keras
 import numpy as np
@@ -55,7 +57,8 @@ def precompute(
         batch_size: int. Images a step, for arrays. Defaults to `32`.
         process: `(index, count)`: where several processes write one store,
             which shards this one writes. Defaults to all.
-        verbose: int. 0 = silent.
+        verbose: int. 0 = silent; otherwise a progress bar, and up front the
+            size and an estimate of the time for arrays.
 
     Returns:
         A `StateStore`; None where other processes have not finished yet.
@@ -102,6 +105,7 @@ class _Writer:
         self.path = path
         self.process = process
         self.verbose = verbose
+        self.remaining = None  # images to compute, until the estimate is given
         tokens = backbone.num_base_tokens + backbone.num_patches
         shape = (backbone.num_layers, tokens, backbone.hidden_dim)
         self.image_bytes = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
@@ -159,6 +163,8 @@ class _Writer:
         if number % count != index or shard.is_intact():
             return progress.add(sum(map(len, images)))
         self._require_room(sum(map(len, images)))
+        if self.verbose and self.remaining:
+            self._estimate(images[0])
         states = []
         for x in images:
             states.append(self.encoder.predict_on_batch(x))
@@ -175,13 +181,24 @@ class _Writer:
             for number in range(-(-num_images // self.card["shard_size"]))
             if (card := Shard(self.path, view, number).card())
         )
-        self._require_room(num_images * self.card["views"] - whole)
+        self.remaining = num_images * self.card["views"] - whole
+        self._require_room(self.remaining)
         if self.verbose:
             size = num_images * self.card["views"] * self.image_bytes / 1e9
             print(
                 f"{self.path}: {num_images} images of {self.image_bytes / 1e3:.0f} kB "
                 f"({self.card['dtype']}), {self.card['views']} views: {size:.2f} GB"
             )
+
+    def _estimate(self, images):
+        """Says, once, how long it takes, by timing one batch behind the first."""
+        self.encoder.predict_on_batch(images)  # compiles
+        start = time.perf_counter()
+        self.encoder.predict_on_batch(images)
+        batches = self.remaining / len(images) / self.process[1]
+        seconds = math.ceil((time.perf_counter() - start) * batches)
+        print(f"{self.remaining} images to go: about {_duration(seconds)}")
+        self.remaining = None
 
     def _require_room(self, num_images):
         need = num_images * self.image_bytes
@@ -211,6 +228,11 @@ class _StatesEncoder(keras.Model):
             if i < self.backbone.num_layers - 1:
                 x = block(x)
         return ops.stack(states, axis=1)
+
+
+def _duration(seconds):
+    """Seconds as `h:mm:ss`."""
+    return str(datetime.timedelta(seconds=seconds))
 
 
 def _backbone(model):
