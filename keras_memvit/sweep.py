@@ -134,7 +134,10 @@ def _model_of(backbone, spec, candidates):
     for name, (_, _, seed) in candidates.items():
         rng = np.random.default_rng(seed)
         layer = model.task_layers[name]
-        for variable in [*(m.memory for m in layer.memory), layer.head.kernel]:
+        started = [*(m.memory for m in layer.memory), layer.head.kernel]
+        if spec.queries_per_layer:
+            started.append(layer.queries)
+        for variable in started:
             variable.assign(rng.normal(0.0, 0.02, variable.shape))
     return model
 

@@ -2,8 +2,10 @@
 
 A safetensors file with `class_token` (hidden_dim,), `memory` (num_layers,
 num_memory_tokens, hidden_dim), `head/kernel` (hidden_dim, num_classes) and
-`head/bias` (num_classes,), all float32, and one metadata entry `keras_memvit`,
-a JSON object: format, library version, the task's spec, the backbone's
+`head/bias` (num_classes,), all float32; a task with a deep readout also has
+`queries` (num_layers, num_query_tokens, hidden_dim) and a kernel with
+`(1 + num_layers * num_query_tokens) * hidden_dim` rows. One metadata entry
+`keras_memvit`, a JSON object: format, library version, the task's spec, the backbone's
 fingerprint, and the fingerprints of the tasks that it reads.
 """
 
@@ -22,7 +24,6 @@ from keras_memvit.task_spec import visible_tasks
 FORMAT = 1
 SUFFIX = ".safetensors"
 ENTRY = "keras_memvit"
-TENSORS = ("class_token", "memory", "head/kernel", "head/bias")
 MAX_HEADER_BYTES = 1 << 20
 
 
@@ -32,12 +33,15 @@ def task_arrays(task):
     def array(variable):
         return np.array(keras.ops.convert_to_numpy(variable), dtype="float32")
 
-    return {
+    arrays = {
         "class_token": array(task.class_token),
         "memory": np.stack([array(layer.memory) for layer in task.memory]),
         "head/kernel": array(task.head.kernel),
         "head/bias": array(task.head.bias),
     }
+    if task.num_query_tokens:
+        arrays["queries"] = array(task.queries)
+    return arrays
 
 
 def assign_arrays(task, arrays):
@@ -47,6 +51,8 @@ def assign_arrays(task, arrays):
         layer.memory.assign(memory)
     task.head.kernel.assign(arrays["head/kernel"])
     task.head.bias.assign(arrays["head/bias"])
+    if task.num_query_tokens:
+        task.queries.assign(arrays["queries"])
 
 
 def task_fingerprint(arrays):
@@ -135,17 +141,20 @@ def read_arrays(path, spec, num_layers, hidden_dim):
     Raises:
         ValueError: names the tensor, what was expected and what is there.
     """
+    num_read = num_layers * spec.queries_per_layer
     expected = {
         "class_token": (hidden_dim,),
         "memory": (num_layers, spec.num_memory_tokens, hidden_dim),
-        "head/kernel": (hidden_dim, spec.num_classes),
+        "head/kernel": ((1 + num_read) * hidden_dim, spec.num_classes),
         "head/bias": (spec.num_classes,),
     }
+    if num_read:
+        expected["queries"] = (num_layers, spec.queries_per_layer, hidden_dim)
     file = _open(path)
     names = sorted(file.keys())
-    if names != sorted(TENSORS):
-        missing = sorted(set(TENSORS) - set(names))
-        extra = sorted(set(names) - set(TENSORS))[:5]
+    if names != sorted(expected):
+        missing = sorted(set(expected) - set(names))
+        extra = sorted(set(names) - set(expected))[:5]
         raise _invalid(path, f"missing tensors {missing}, unexpected tensors {extra}")
     arrays = {}
     for name, shape in expected.items():

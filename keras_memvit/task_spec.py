@@ -5,6 +5,7 @@ import operator
 import re
 
 BASE = "base"  # the output that belongs to the backbone's own classifier
+READOUTS = ("class_token", "deep")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -26,6 +27,13 @@ class TaskSpec:
         memory_norm: bool. Whether memory passes through the layer's
             pre-attention norm, as in the paper's figure 2. `False` places it
             behind the norm, as the public PyTorch ports do.
+        readout: what the head reads. `"class_token"` (default), as in the
+            paper, or `"deep"`: also what learned query tokens read of the base
+            tokens in every layer, as in visual query tuning (arXiv
+            2212.03220). The head is then `1 + L * num_query_tokens` times as
+            wide; isolation and the single pass are the same.
+        num_query_tokens: int. Query tokens per encoder layer with
+            `readout="deep"`. Defaults to `1`.
 
     Raises:
         ValueError: if an argument is not as above.
@@ -44,10 +52,12 @@ class TaskSpec:
     sees: tuple = ()
     class_names: tuple | None = None
     memory_norm: bool = True
+    readout: str = "class_token"
+    num_query_tokens: int = 1
 
     def __post_init__(self):
         _check_name(self.name)
-        for argument in ("num_classes", "num_memory_tokens"):
+        for argument in ("num_classes", "num_memory_tokens", "num_query_tokens"):
             self._set(argument, _count(self.name, argument, getattr(self, argument)))
         self._set("sees", _strings(self.name, "sees", self.sees))
         if self.class_names is not None:
@@ -64,6 +74,22 @@ class TaskSpec:
                 f"`memory_norm` of task '{self.name}' must be a bool. "
                 f"Received: memory_norm={self.memory_norm!r}"
             )
+        if self.readout not in READOUTS:
+            raise ValueError(
+                f"`readout` of task '{self.name}' must be one of {READOUTS}. "
+                f"Received: readout={self.readout!r}"
+            )
+        if self.readout != "deep" and self.num_query_tokens != 1:
+            raise ValueError(
+                f"`num_query_tokens` of task '{self.name}' needs readout='deep'. "
+                f"Received: num_query_tokens={self.num_query_tokens}, "
+                f"readout={self.readout!r}"
+            )
+
+    @property
+    def queries_per_layer(self):
+        """Query tokens in each layer: 0 where the class token alone is read out."""
+        return self.num_query_tokens if self.readout == "deep" else 0
 
     def _set(self, field, value):
         object.__setattr__(self, field, value)  # the dataclass is frozen

@@ -9,7 +9,7 @@ _HEADER = ("task", "classes", "tokens", "parameters", "of backbone", "trains", "
 def task_summary(model):
     """The table that `MemoryViT.task_summary` prints, as text.
 
-    Tokens count the class token and the memory of all layers; the share of
+    Tokens count the class token, and memory and queries of all layers; the share of
     the backbone counts class token, memory and head.
     """
     total = model.backbone.count_params()
@@ -23,7 +23,7 @@ def task_summary(model):
             (
                 spec.name,
                 f"{spec.num_classes:,}",
-                f"1 + {layers} x {spec.num_memory_tokens}",
+                f"1 + {layers} x {spec.num_memory_tokens + spec.queries_per_layer}",
                 f"{parameters:,}",
                 f"{parameters / total:.3%}",
                 "yes" if spec.name in model.trained_tasks else "no",

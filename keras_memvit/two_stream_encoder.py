@@ -55,6 +55,12 @@ class TwoStreamEncoder(keras.layers.Layer):
                 "every token: use 'masked' for several. Received the tasks "
                 f"{[spec.name for spec in tasks]}"
             )
+        deep = [spec.name for spec in tasks if spec.queries_per_layer]
+        if attention == "unmasked" and deep:
+            raise ValueError(
+                "`attention='unmasked'` takes no task with readout='deep', which reads "
+                f"frozen tokens: use 'masked'. Received the tasks {deep}"
+            )
         self.backbone = backbone
         self.specs = list(tasks)
         self.attention = attention
@@ -68,6 +74,7 @@ class TwoStreamEncoder(keras.layers.Layer):
                 backbone.hidden_dim,
                 spec.num_memory_tokens,
                 spec.num_classes,
+                spec.queries_per_layer,
                 dtype=float32_variables(self.dtype_policy),
                 name=spec.name,
             )
@@ -104,8 +111,8 @@ class TwoStreamEncoder(keras.layers.Layer):
     def call(self, images):
         if self.attention == "unmasked":
             return self._call_unmasked(images)
-        x, features = self.encode(images, base_output=self.classifier is not None)
-        outputs = self._head_outputs(features)
+        x, features, read = self.encode(images, base_output=self.classifier is not None)
+        outputs = self._head_outputs(features, read)
         if self.classifier is not None:
             outputs[BASE] = self.classifier(x)
         return outputs
@@ -118,40 +125,45 @@ class TwoStreamEncoder(keras.layers.Layer):
             base_output: bool. Whether the base stream is wanted too.
 
         Returns:
-            Base tokens `(B, T, D)`, or None, and class tokens `(B, K, D)`.
+            Base tokens `(B, T, D)`, or None; class tokens `(B, K, D)`; and what
+            the query tokens of each layer read, a list of `(B, R, D)`.
         """
         x = self.backbone.embed(images)
         class_tokens = self.class_tokens(ops.shape(x)[0])
-        layout = self._layout()
+        layout, read = self._layout(), []
         for i, block in enumerate(self.backbone.blocks):
             last = i == self.backbone.num_layers - 1
-            x, class_tokens = block(
+            x, class_tokens, *found = block(
                 x,
                 class_tokens,
                 memory=self.memory(i),
                 layout=layout,
                 memory_norm=layout.memory_norm,
                 base_output=base_output or not last,
+                queries=self.queries(i),
             )
+            read += found
         x = self.backbone.norm(x) if base_output else None
-        return x, self.backbone.norm(class_tokens)
+        return x, self.backbone.norm(class_tokens), read
 
     def read(self, states):
         """Logits by task name from stored states `(B, L, T, D)`, see `precompute`."""
         if keras.backend.standardize_dtype(states.dtype) == "int16":  # its bits
             states = ops.view(states, "bfloat16")
         class_tokens = self.class_tokens(ops.shape(states)[0])
-        layout = self._layout()
+        layout, read = self._layout(), []
         for i, block in enumerate(self.backbone.blocks):
-            class_tokens = block(
+            class_tokens, *found = block(
                 ops.cast(states[:, i], block.compute_dtype),
                 class_tokens,
                 memory=self.memory(i),
                 layout=layout,
                 memory_norm=layout.memory_norm,
                 normed=True,
+                queries=self.queries(i),
             )
-        return self._head_outputs(self.backbone.norm(class_tokens))
+            read += found
+        return self._head_outputs(self.backbone.norm(class_tokens), read)
 
     def _call_unmasked(self, images):
         x = self.backbone.embed(images)
@@ -161,7 +173,7 @@ class TwoStreamEncoder(keras.layers.Layer):
         memory_norm = self._layout().memory_norm
         for i, block in enumerate(self.backbone.blocks):
             x = block(x, memory=self.memory(i), memory_norm=memory_norm)
-        return self._head_outputs(self.backbone.norm(x)[:, :1])
+        return self._head_outputs(self.backbone.norm(x)[:, :1], [])
 
     def _computed_tasks(self):
         return [task for task in self.tasks if task.name in self._computed]
@@ -185,11 +197,24 @@ class TwoStreamEncoder(keras.layers.Layer):
         memory = memory[0] if len(memory) == 1 else ops.concatenate(memory)
         return ops.cast(memory, self.compute_dtype)
 
-    def _head_outputs(self, features):
-        """Features (B, K, D) -> {task: (B, num_classes)}."""
+    def queries(self, layer):
+        """All tasks' query tokens of one layer, (R, D), or None."""
+        tasks = [task for task in self._computed_tasks() if task.num_query_tokens]
+        if not tasks:
+            return None
+        queries = ops.concatenate([task.queries.value[layer] for task in tasks])
+        return ops.cast(queries, self.compute_dtype)
+
+    def _head_outputs(self, features, read):
+        """Features (B, K, D), each layer's (B, R, D) -> {task: (B, num_classes)}."""
         features = ops.cast(features, "float32")
-        tasks = self._computed_tasks()
-        logits = {task.name: task(features[:, k]) for k, task in enumerate(tasks)}
+        logits, start = {}, 0
+        for k, task in enumerate(self._computed_tasks()):
+            rows = slice(start, start + task.num_query_tokens)
+            start = rows.stop
+            own = [layer[:, rows] for layer in read] if task.num_query_tokens else None
+            own = own and ops.concatenate(own, axis=1)  # (B, L q, D)
+            logits[task.name] = task(features[:, k], own)
         batch = ops.shape(features)[0]
         return {
             spec.name: logits[spec.name]

@@ -21,7 +21,7 @@ def largest_differences(model, older, images, batch_size):
     differences = {BASE: 0.0}
     for start in range(0, len(images), batch_size):
         batch = keras.ops.convert_to_tensor(images[start : start + batch_size])
-        beside, _ = model.encoder.encode(batch)
+        beside, *_ = model.encoder.encode(batch)
         alone = model.backbone(batch)
         if model.classifier is not None:
             beside, alone = model.classifier(beside), model.classifier(alone)

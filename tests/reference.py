@@ -66,6 +66,22 @@ def _attention(layer, queries, keys, mask):
     return _dense(layer.output_projection, output.reshape(*output.shape[:2], -1))
 
 
+def _read(layer, queries, base):
+    """A deep readout's queries (Q, D) over the base tokens: (B, Q, D)."""
+    heads = (layer.num_heads, -1)
+    k, v = (_dense(p, base) for p in (layer.key, layer.value))
+    q, k, v = (x.reshape(*x.shape[:-1], *heads) for x in (queries, k, v))
+    scores = np.einsum("qhd,bkhd->bhqk", q, k) / math.sqrt(q.shape[-1])
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    return np.einsum("bhqk,bkhd->bqhd", weights, v).reshape(len(base), *queries.shape)
+
+
+def _standardized(x):
+    x = x - x.mean(-1, keepdims=True)
+    return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6)
+
+
 def _embed(backbone, images):
     """Images -> (base tokens, position of the class token)."""
     embedding = backbone.patch_embedding
@@ -119,8 +135,13 @@ def dense_forward(model, images):
         backbone.num_patches,
         num_base_tokens=num_base - backbone.num_patches,
     )
+    read = {task.name: [] for task in layers}
     for i, block in enumerate(backbone.blocks):
         normed = _norm(block.norm1, x)
+        for spec, task in zip(model.specs, layers):
+            if spec.readout == "deep":
+                base, queries = normed[:, :num_base], _np(task.queries)[i]
+                read[task.name].append(_read(block.attention, queries, base))
         memory = []
         for spec, task in zip(model.specs, layers):
             tokens = _np(task.memory[i].memory)
@@ -130,10 +151,15 @@ def dense_forward(model, images):
         keys = np.concatenate([normed, memory], axis=1)
         x = _residual(block, x, _attention(block.attention, normed, keys, mask))
     x = _norm(backbone.norm, x)
-    logits = {
-        task.name: _dense(task.head, x[:, num_base + k])
-        for k, task in enumerate(layers)
-    }
+    logits = {}
+    for k, task in enumerate(layers):
+        features = [x[:, num_base + k]]
+        features += [
+            _standardized(row)
+            for rows in read[task.name]
+            for row in rows.swapaxes(0, 1)
+        ]
+        logits[task.name] = _dense(task.head, np.concatenate(features, axis=-1))
     return logits, x[:, :num_base]
 
 

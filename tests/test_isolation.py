@@ -12,7 +12,7 @@ from keras_memvit import TaskSpec
 
 SPECS = [
     TaskSpec("a", 3, 2),
-    TaskSpec("b", 2, 3),
+    TaskSpec("b", 2, 3, readout="deep", num_query_tokens=2),
     TaskSpec("reader", 4, 1, sees=["a"]),
 ]
 

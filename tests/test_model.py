@@ -91,6 +91,9 @@ def test_fingerprint_follows_weights_and_meaning_not_names():
 def test_unmasked_takes_one_task_and_says_why(backbone):
     with pytest.raises(ValueError, match="takes one task.*use 'masked'"):
         keras_memvit.build(backbone, {"a": 2, "b": 2}, attention="unmasked")
+    deep = keras_memvit.TaskSpec("a", 2, readout="deep")
+    with pytest.raises(ValueError, match=r"readout='deep'.*'masked'.*\['a'\]"):
+        keras_memvit.build(backbone, deep, attention="unmasked")
     with pytest.raises(ValueError, match="attention='causal'"):
         keras_memvit.build(backbone, {"a": 2}, attention="causal")
 

@@ -29,7 +29,7 @@ def small_shards(monkeypatch):
 
 
 def build(backbone=None, **options):
-    specs = [TaskSpec("a", 3), TaskSpec("b", 2, sees=["a"])]
+    specs = [TaskSpec("a", 3), TaskSpec("b", 2, sees=["a"], readout="deep")]
     model = keras_memvit.build(backbone or make_backbone(), specs, **options)
     for k, task in enumerate(model.task_layers.values()):
         randomize(task, k)

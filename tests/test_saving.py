@@ -36,7 +36,7 @@ def make_model():
     classifier.build((None, None, backbone.hidden_dim))
     specs = [
         TaskSpec("a", 3, 2, class_names=["x", "y", "z"]),
-        TaskSpec("b", 2, 3, sees=["a"], memory_norm=False),
+        TaskSpec("b", 2, 3, sees=["a"], memory_norm=False, readout="deep"),
     ]
     model = MemoryViT(backbone, specs, classifier=randomize(classifier))
     for task in model.task_layers.values():

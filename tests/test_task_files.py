@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from processes import BACKENDS
 from processes import TESTS
 from processes import run_python
+from safetensors import safe_open
 from safetensors.numpy import load_file
 from safetensors.numpy import save_file
 
@@ -61,6 +62,23 @@ def test_a_task_file_holds_what_it_says_and_no_backbone_weight(saved):
     keras_memvit.inspect(path, print_fn=card.append)
     assert "task: faces\nclasses: 2 (no, yes)" in card[0]
     assert model.backbone.fingerprint() in card[0]
+
+
+def test_a_deep_readout_is_in_the_file(tmp_path, images):
+    path = tmp_path / "deep.safetensors"
+    model = build([TaskSpec("deep", 2, readout="deep", num_query_tokens=3)], seed=3)
+    keras_memvit.save_task(model, "deep", path)
+    tensors = load_file(path)
+    assert tensors["queries"].shape == (2, 3, 32)
+    assert tensors["head/kernel"].shape == ((1 + 2 * 3) * 32, 2)
+    both = keras_memvit.load_task(build({"digits": 3}), path)
+    expected = model.predict(images, verbose=0)["deep"]
+    logits = both.predict(images, verbose=0)["deep"]
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    metadata = safe_open(path, "numpy").metadata()
+    save_file({k: v for k, v in tensors.items() if k != "queries"}, path, metadata)
+    with pytest.raises(ValueError, match=r"missing tensors \['queries'\]"):
+        keras_memvit.load_task(BACKBONE, path)
 
 
 def test_a_task_loads_beside_others_and_onto_a_backbone(saved, images):
@@ -118,7 +136,6 @@ def test_a_reader_loads_only_beside_what_it_was_trained_to_read(tmp_path):
 
 def rewrite(path, change):
     """Applies `change(tensors, card)` to a task file."""
-    from safetensors import safe_open
 
     tensors = load_file(path)
     card = json.loads(safe_open(path, "numpy").metadata()["keras_memvit"])

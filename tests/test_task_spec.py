@@ -55,6 +55,8 @@ def test_tasks_come_as_a_dict_or_as_specs():
 def test_spec_config_round_trip():
     spec = TaskSpec("a", 2, 3, sees=["b"], class_names=["x", "y"], memory_norm=False)
     assert TaskSpec.from_config(spec.get_config()) == spec
+    deep = TaskSpec("a", 2, readout="deep", num_query_tokens=2)
+    assert TaskSpec.from_config(deep.get_config()) == deep
 
 
 @pytest.mark.parametrize(
@@ -76,6 +78,12 @@ def test_spec_config_round_trip():
         (lambda: TaskSpec("a", 2, sees="b"), "list of strings.*'b'"),
         (lambda: TaskSpec("a", 2, class_names=["x"]), "num_classes=2 names.*1 names"),
         (lambda: TaskSpec("a", 2, memory_norm=1), "memory_norm=1"),
+        (lambda: TaskSpec("a", 2, readout="wide"), "'class_token', 'deep'.*'wide'"),
+        (lambda: TaskSpec("a", 2, num_query_tokens=2), "needs readout='deep'"),
+        (
+            lambda: TaskSpec("a", 2, readout="deep", num_query_tokens=0),
+            "num_query_tokens=0",
+        ),
         (lambda: parse_tasks({}), "at least one task"),
         (lambda: parse_tasks("digits"), "tasks='digits'"),
         (lambda: parse_tasks([("a", 2)]), "list of TaskSpec"),

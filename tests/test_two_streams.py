@@ -37,6 +37,12 @@ LAYOUTS = {
         TaskSpec("a", 3, 2, memory_norm=False),
         TaskSpec("b", 2, 3),
     ],
+    "one deep readout": [TaskSpec("a", 3, 4, readout="deep")],
+    "deep readouts among others": [
+        TaskSpec("a", 3, 2, readout="deep", num_query_tokens=3),
+        TaskSpec("b", 2, 3),
+        TaskSpec("c", 2, 1, readout="deep", sees=["a"]),
+    ],
     "memory behind the norm for all": [TaskSpec("a", 3, 2, memory_norm=False)],
 }
 
@@ -60,7 +66,7 @@ def test_every_layout_equals_the_dense_mask(layout, images):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_kind_of_backbone_equals_the_dense_mask(variant, images):
-    model = build(make_backbone(variant), LAYOUTS["a chain"])
+    model = build(make_backbone(variant), LAYOUTS["deep readouts among others"])
     expected, tokens = dense_forward(model, images)
     logits = model.predict(images, verbose=0)
     for name in expected:

@@ -24,11 +24,11 @@ class BaseStates:
             self.key, self.value = self.attention.project(self.x)
         return self.key, self.value
 
-    def reader(self, num_tasks):
-        """How this many class tokens read the base tokens best."""
+    def reader(self, num_queries):
+        """How this many queries read the base tokens best."""
         # With few, projecting the queries back costs less than keeping the
         # base keys and values for the gradient.
-        if 2 * num_tasks * self.attention.num_heads <= self.x.shape[1]:
+        if 2 * num_queries * self.attention.num_heads <= self.x.shape[1]:
             return UnprojectedTokens(self.attention, self.x)
         return ProjectedTokens(*self.project())
 
@@ -43,6 +43,10 @@ class ProjectedTokens:
     def scores(self, query):
         """(B, G, H, d) -> (B, H, G, T)."""
         return ops.einsum("bghd,bthd->bhgt", query, self.key)
+
+    def shared_scores(self, query):
+        """Queries that are the same for all examples: (R, H, d) -> (B, H, R, T)."""
+        return ops.einsum("rhd,bthd->bhrt", query, self.key)
 
     def mean(self, weights):
         """(B, H, G, T) -> (B, G, H, d)."""
@@ -61,6 +65,7 @@ class UnprojectedTokens:
         self.attention = attention
         self.x = x
         self.heads = (attention.num_heads, attention.head_dim)
+        self.width = x.shape[-1]
 
     def scores(self, query):
         """(B, G, H, d) -> (B, H, G, T)."""
@@ -71,6 +76,19 @@ class UnprojectedTokens:
         if key.use_bias:
             bias = ops.reshape(key.bias, self.heads)
             scores += ops.expand_dims(ops.einsum("bghd,hd->bhg", query, bias), -1)
+        return scores
+
+    def shared_scores(self, query):
+        """Queries that are the same for all examples: (R, H, d) -> (B, H, R, T)."""
+        key = self.attention.key
+        kernel = ops.reshape(key.kernel, (-1, *self.heads))  # (D, H, d)
+        back = ops.einsum("rhd,Dhd->hrD", query, kernel)
+        flat = ops.matmul(self.x, ops.transpose(ops.reshape(back, (-1, self.width))))
+        flat = ops.reshape(flat, (-1, self.x.shape[1], *back.shape[:2]))
+        scores = ops.transpose(flat, (0, 2, 3, 1))
+        if key.use_bias:
+            bias = ops.reshape(key.bias, self.heads)
+            scores += ops.expand_dims(ops.einsum("rhd,hd->hr", query, bias), -1)
         return scores
 
     def mean(self, weights):

@@ -38,11 +38,13 @@ class EncoderBlock(keras.layers.Layer):
         base_output: bool. `False` spares the base tokens' output, which the
             last layer's class tokens do not need.
         normed: bool. `True` says that `x` has gone through `norm1` already, as
-            stored states have; only the class tokens are then computed.
+            stored states have; only the task stream is then computed.
+        queries: optional learned queries of shape `(R, D)`; see `MaskedMHA`.
 
     Returns:
         A tensor of shape `(B, T, D)`; with class tokens a tuple of it (or
-        None) and a tensor of shape `(B, K, D)`.
+        None), a tensor of shape `(B, K, D)` and, with queries, one of shape
+        `(B, R, D)`. Of normed states, the same without the first.
     """
 
     def __init__(
@@ -109,28 +111,28 @@ class EncoderBlock(keras.layers.Layer):
         memory_norm=True,
         base_output=True,
         normed=False,
+        queries=None,
     ):
         if memory is not None:
             memory = self.norm_memory(memory, memory_norm)
         if normed:
             base = BaseStates(self.attention, x)
             memory = self.attention.project(memory)
-            return self.advance_tasks(class_tokens, base, memory, layout)
+            return self.advance_tasks(class_tokens, base, memory, layout, queries)
         if class_tokens is None:
             return self._after_attention(
                 x, self.attention(self.norm1(x), memory=memory)
             )
-        attended_x, attended = self.attention(
+        attended_x, attended, *read = self.attention(
             self.norm1(x),
             self.norm1(class_tokens),
             memory=memory,
             layout=layout,
             base_output=base_output,
+            queries=queries,
         )
-        class_tokens = self._after_attention(class_tokens, attended)
-        return self._after_attention(
-            x, attended_x
-        ) if base_output else None, class_tokens
+        x = self._after_attention(x, attended_x) if base_output else None
+        return x, self._after_attention(class_tokens, attended), *read
 
     def norm_memory(self, memory, memory_norm):
         """Memory (M, D) as the key and value projections take it."""
@@ -147,18 +149,25 @@ class EncoderBlock(keras.layers.Layer):
         """The base tokens behind this block, (B, T, D)."""
         return self._after_attention(x, self.attention.attend_base(base))
 
-    def advance_tasks(self, class_tokens, base, memory, layout):
-        """The class tokens behind this block, (B, K, D), from states alone.
+    def advance_tasks(self, class_tokens, base, memory, layout, queries=None):
+        """The task stream behind this block, from states alone.
 
         Args:
             class_tokens: `(B, K, D)`.
             base: the block's `BaseStates`.
             memory: keys and values of all memory, each `(M, H, d)`.
             layout: the `TaskLayout`.
+            queries: optional learned queries, `(R, D)`.
+
+        Returns:
+            A tuple: class tokens `(B, K, D)` and, with queries, what these
+            read, `(B, R, D)`.
         """
         normed = self.norm1(class_tokens)
-        attended = self.attention.attend_tasks(normed, base, memory, layout)
-        return self._after_attention(class_tokens, attended)
+        attended, *read = self.attention.attend_new(
+            normed, base, memory, layout, queries
+        )
+        return self._after_attention(class_tokens, attended), *read
 
     def _after_attention(self, x, attended):
         x = x + (attended * self.scale1 if self.use_layer_scale else attended)

@@ -40,10 +40,13 @@ class MaskedMHA(keras.layers.Layer):
         layout: the `TaskLayout` of the tasks; required with class tokens.
         base_output: bool. `False` spares the base tokens' own attention when
             only their keys and values are needed.
+        queries: optional learned queries of shape `(R, D)`, which read the base
+            tokens' values of this layer (see `TaskSpec(readout="deep")`).
 
     Returns:
         A tensor of shape `(B, T, D)`; with class tokens a tuple of it (or
-        None) and a tensor of shape `(B, K, D)`.
+        None) and a tensor of shape `(B, K, D)`; with queries a third of shape
+        `(B, R, D)`.
 
     Example:
 
@@ -85,14 +88,38 @@ class MaskedMHA(keras.layers.Layer):
             "output_projection", inner_dim, hidden_dim, self.use_output_bias
         )
 
-    def call(self, x, class_tokens=None, memory=None, layout=None, base_output=True):
+    def call(
+        self,
+        x,
+        class_tokens=None,
+        memory=None,
+        layout=None,
+        base_output=True,
+        queries=None,
+    ):
         if memory is not None:
             memory = self.project(memory)
         base = BaseStates(self, x)
         if class_tokens is None:
             return self.attend_base(base, memory)
-        tasks = self.attend_tasks(class_tokens, base, memory, layout)
-        return self.attend_base(base) if base_output else None, tasks
+        tasks, *read = self.attend_new(class_tokens, base, memory, layout, queries)
+        return self.attend_base(base) if base_output else None, tasks, *read
+
+    def attend_new(self, class_tokens, base, memory, layout, queries=None):
+        """All that reads the base tokens: class tokens, and queries if there are any.
+
+        Args:
+            class_tokens, memory, layout: see `attend_tasks`.
+            base: the layer's `BaseStates`.
+            queries: optional `(R, D)`, see `read`.
+
+        Returns:
+            A list: class tokens `(B, K, D)` and, with queries, `(B, R, D)`.
+        """
+        count = class_tokens.shape[1] + (0 if queries is None else queries.shape[0])
+        reader = base.reader(count)  # one for both: a gradient keeps one form alive
+        new = [self.attend_tasks(class_tokens, reader, memory, layout)]
+        return new if queries is None else [*new, self.read(queries, reader)]
 
     def project(self, x):
         """Keys and values: (..., D) -> (..., H, d) each."""
@@ -106,16 +133,15 @@ class MaskedMHA(keras.layers.Layer):
         query = self._heads(self.query(base.x))
         return self._merge(dot_product_attention(query, key, value))
 
-    def attend_tasks(self, class_tokens, base, memory, layout):
+    def attend_tasks(self, class_tokens, reader, memory, layout):
         """Each class token over its own keys: (B, K, D) -> (B, K, D).
 
         Args:
             class_tokens: `(B, K, D)`, behind the norm.
-            base: the layer's `BaseStates`.
+            reader: the base tokens, of `BaseStates.reader`.
             memory: keys and values of all memory, each `(M, H, d)`.
             layout: the `TaskLayout`.
         """
-        reader = base.reader(class_tokens.shape[1])
         query = self._heads(self.query(class_tokens)) / math.sqrt(self.head_dim)
         own = self.project(class_tokens)
         if len(layout.groups) == 1:
@@ -128,6 +154,17 @@ class MaskedMHA(keras.layers.Layer):
             outputs.append(_attend_group(group_query, own, reader, memory, group))
         outputs = ops.take(ops.concatenate(outputs, axis=1), layout.inverse, axis=1)
         return self._merge(outputs)
+
+    def read(self, queries, reader):
+        """Learned queries over the base tokens alone: (R, D) -> (B, R, D).
+
+        `softmax(Q Kᵀ / sqrt(d)) V` by head, without the output projection.
+        """
+        query = self._heads(queries) / math.sqrt(self.head_dim)  # (R, H, d)
+        scores = ops.cast(reader.shared_scores(query), "float32")
+        weights = ops.cast(ops.softmax(scores, axis=-1), query.dtype)
+        values = reader.mean(weights)  # (B, R, H, d)
+        return ops.reshape(values, (-1, queries.shape[0], queries.shape[1]))
 
     def _heads(self, x):
         """(..., H * d) -> (..., H, d)."""

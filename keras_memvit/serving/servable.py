@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from keras_memvit.layers.base_readers import BaseStates
+from keras_memvit.layers.task_tokens import join_readout
 from keras_memvit.task_layout import layout_of
 from keras_memvit.task_spec import visible_tasks
 
@@ -88,7 +89,11 @@ class Servable:
         """The task stream of specs, one function for all of the same shape."""
         place = {spec.name: k for k, spec in enumerate(specs)}
         shape = tuple(
-            (s.num_memory_tokens, tuple(place[n] for n in self.sees[s.name]))
+            (
+                s.num_memory_tokens,
+                s.queries_per_layer,
+                tuple(place[n] for n in self.sees[s.name]),
+            )
             for s in specs
         )
         sizes = tuple(spec.num_classes for spec in specs)
@@ -111,15 +116,31 @@ class Servable:
             tf.concat([w[name] for w in weights], axis=1)  # (L, M, H, d)
             for name in ("memory_key", "memory_value")
         )
+        queries, read = _all_queries(weights), []
         for i, block in enumerate(self.backbone.blocks):
             base = BaseStates(block.attention, *states[i])
             memory = (keys[i], values[i])
-            class_tokens = block.advance_tasks(class_tokens, base, memory, layout)
+            class_tokens, *found = block.advance_tasks(
+                class_tokens, base, memory, layout, queries and queries[i]
+            )
+            read += found
         features = self.backbone.norm(class_tokens)
-        return [
-            tf.matmul(features[:, k], weights[k]["kernel"]) + weights[k]["bias"]
-            for k in answers
-        ]
+        logits, start = {}, 0
+        for k, w in enumerate(weights):
+            feature = features[:, k]
+            if "queries" in w:
+                rows = slice(start, start + w["queries"].shape[1])
+                start = rows.stop
+                own = tf.concat([layer[:, rows] for layer in read], axis=1)
+                feature = join_readout(feature, own)
+            logits[k] = tf.matmul(feature, w["kernel"]) + w["bias"]
+        return [logits[k] for k in answers]
+
+
+def _all_queries(weights):
+    """All tasks' query tokens by layer, each (R, D), or None."""
+    queries = [w["queries"] for w in weights if "queries" in w]
+    return tf.unstack(tf.concat(queries, axis=1)) if queries else None
 
 
 def _fold(encoder, store):
@@ -142,4 +163,6 @@ def _fold(encoder, store):
             "kernel": store(task.head.kernel.value),
             "bias": store(task.head.bias.value),
         }
+        if task.num_query_tokens:
+            tasks[spec.name]["queries"] = store(task.queries.value)
     return tasks
