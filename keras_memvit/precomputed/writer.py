@@ -87,9 +87,13 @@ def precompute(
         )
     path = pathlib.Path(path)
     path.mkdir(parents=True, exist_ok=True)
+    if hasattr(dataset, "ordered"):  # views must agree on what is where
+        dataset = dataset.ordered(dataset.augment)
     num_images = len(dataset[0]) if isinstance(dataset, tuple) else None
     writer = _Writer(backbone, path, dtype, views, process, verbose)
     for view in range(views):
+        if hasattr(dataset, "set_epoch"):  # its crops are another view's
+            dataset.set_epoch(view)
         writer.write_view(view, _batches(dataset, batch_size), num_images)
     try:
         return StateStore(path)
