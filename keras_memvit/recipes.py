@@ -1,5 +1,6 @@
 """Training recipes."""
 
+from keras_memvit.baselines import baseline
 from keras_memvit.early_stopping import TaskEarlyStopping
 from keras_memvit.schedules import WarmupCosine
 from keras_memvit.schedules import paper_optimizer
@@ -10,6 +11,7 @@ __all__ = [
     "SweepResult",
     "TaskEarlyStopping",
     "WarmupCosine",
+    "baseline",
     "paper_optimizer",
     "sweep",
 ]

@@ -44,10 +44,12 @@ ORDER = [
     "saving",
     "early_stopping",
     "sweep",
+    "baselines",
     "recipes",
     "data",
     "precomputed",
     "serving",
+    "experiments",
     "__init__",
 ]
 MODULES = [name for _, name, _ in pkgutil.walk_packages([str(ROOT)], "keras_memvit.")]

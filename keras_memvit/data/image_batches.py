@@ -38,6 +38,11 @@ class ImageBatches(keras.utils.PyDataset):
         self.seed = seed
         self.set_epoch(0)
 
+    @property
+    def num_images(self):
+        """Images an epoch."""
+        return len(self.examples)
+
     def set_epoch(self, epoch):
         """Decides the order and the crops."""
         self.epoch = epoch

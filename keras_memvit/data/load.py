@@ -103,7 +103,7 @@ def load(
     rng = np.random.default_rng(seed)
     train = _limit(train, max_per_class, rng)
     if validation is None:
-        train, validation = _split(train, validation_split, rng)
+        train, validation = split_by_class(train, validation_split, rng)
     options = {"image_size": tuple(size), "batch_size": batch_size, "seed": seed}
     return LabelledImages(
         ImageBatches(train, augment=augment, shuffle=shuffle, **options),
@@ -249,7 +249,7 @@ def _limit(examples, count, rng):
     return kept
 
 
-def _split(examples, share, rng):
+def split_by_class(examples, share, rng):
     """The same share of every class, at least one example, on either side."""
     train, held_out = [], []
     for label, group in _by_class(examples).items():

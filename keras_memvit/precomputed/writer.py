@@ -89,7 +89,8 @@ def precompute(
     path.mkdir(parents=True, exist_ok=True)
     if hasattr(dataset, "ordered"):  # views must agree on what is where
         dataset = dataset.ordered(dataset.augment)
-    num_images = len(dataset[0]) if isinstance(dataset, tuple) else None
+    arrays = isinstance(dataset, tuple)
+    num_images = len(dataset[0]) if arrays else getattr(dataset, "num_images", None)
     writer = _Writer(backbone, path, dtype, views, process, verbose)
     for view in range(views):
         if hasattr(dataset, "set_epoch"):  # its crops are another view's

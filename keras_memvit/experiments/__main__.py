@@ -1,0 +1,56 @@
+"""`python -m keras_memvit.experiments table2 --data SOURCE --backbone PRESET`.
+
+Accuracy by regime and number of memory tokens ("cells"): the learning rate of
+each is chosen on a validation split, then several seeds are trained and tested.
+Killed, it goes on where it was; results are in `--output`.
+"""
+
+import argparse
+import pathlib
+
+from keras_memvit.experiments import table2
+from keras_memvit.experiments.regimes import REGIMES
+
+
+def parse(argv=None):
+    """The command line's arguments."""
+    parser = argparse.ArgumentParser(
+        prog="python -m keras_memvit.experiments",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("experiment", choices=["table2"])
+    parser.add_argument("--data", help="folder of class folders, or a TFDS name")
+    parser.add_argument("--name", help="how tables call the data")
+    parser.add_argument("--backbone", help="preset name, folder or hf:// handle")
+    parser.add_argument("--output", default="table2_output")
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--regimes", nargs="+", choices=REGIMES, default=list(REGIMES))
+    parser.add_argument("--cells", nargs="+", type=int, default=[1, 5, 10, 20])
+    parser.add_argument("--learning-rates", nargs="+", type=float)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--max-per-class", type=int)
+    parser.add_argument(
+        "--augment", choices=["none", "inception", "pad"], default="none"
+    )
+    parser.add_argument("--views", type=int, default=1, help="crops stored an image")
+    parser.add_argument(
+        "--smoke",
+        action="store_true",
+        help="all of it in a minute: coloured noise, a tiny random backbone",
+    )
+    args = parser.parse_args(argv)
+    if args.smoke:
+        args.data, args.backbone, args.image_size = "coloured noise", None, 32
+        args.cells, args.learning_rates = [1, 2], [0.03, 0.1]
+        args.seeds, args.epochs = 2, 2
+    elif not args.data or not args.backbone:
+        parser.error("--data and --backbone are required, or --smoke")
+    args.name = args.name or pathlib.Path(args.data).name
+    return args
+
+
+if __name__ == "__main__":
+    table2.run(parse())

@@ -1,0 +1,128 @@
+"""Training in every regime of the paper's Table 2, and beside it."""
+
+import copy
+import dataclasses
+
+import keras
+import numpy as np
+
+from keras_memvit.baselines import baseline
+from keras_memvit.builder import build
+from keras_memvit.recipes import paper_optimizer
+from keras_memvit.task_spec import TaskSpec
+
+# What a masked task trains: `cells` memory tokens a layer, and the readout.
+MASKED = {
+    "masked": {"readout": "class_token"},
+    "deep": {"readout": "deep"},
+    "deep4": {"readout": "deep", "num_query_tokens": 4},
+}
+BASELINES = {"full": "full", "head": "head", "class": "head_class", "lora": "lora"}
+REGIMES = ("full", "head", "class", "lora", "unmasked", *MASKED)
+WITH_CELLS = ("unmasked", *MASKED)
+RATES = {"full": (0.003, 0.01, 0.03), "unmasked": (0.03, 0.1), "lora": (0.03, 0.1)}
+DEFAULT_RATES = (0.03, 0.1, 0.3)
+
+
+@dataclasses.dataclass
+class Splits:
+    """Data for one experiment: images by split, and for masked tasks stores.
+
+    Attributes:
+        train, validation, test: `ImageBatches`.
+        stores: dict of `StateStore` by split.
+        features: dict by split of the frozen class token `(n, D)`.
+        num_classes: int.
+    """
+
+    train: object
+    validation: object
+    test: object
+    stores: dict
+    features: dict
+    num_classes: int
+
+
+def train_masked(backbone, splits, regime, cells, candidates, epochs, batch_size):
+    """Trains all `(rate, seed)` of a masked regime at once, as tasks of one model.
+
+    Returns:
+        A list of dicts `validation`, `test` (accuracies) and `parameters`, in
+        the order of `candidates`.
+    """
+    names = [f"c{i}" for i in range(len(candidates))]
+    spec = {"num_memory_tokens": cells, **MASKED[regime]}
+    model = build(backbone, [TaskSpec(n, splits.num_classes, **spec) for n in names])
+    for name, (_, seed) in zip(names, candidates):
+        rng = np.random.default_rng(seed)
+        for variable in model.task_layers[name].weights:
+            if "class_token" not in variable.path and "bias" not in variable.path:
+                variable.assign(rng.normal(0.0, 0.02, variable.shape))
+    rates = {name: rate for name, (rate, _) in zip(names, candidates)}
+    model.compile(paper_optimizer(1.0), learning_rate_multipliers=rates)
+    options = {"batch_size": batch_size, "verbose": 0}
+    model.fit(_for_all(splits.stores["train"], names), epochs=epochs, **options)
+    accuracy = {}
+    for split in ("validation", "test"):
+        store = _for_all(splits.stores[split], names)
+        accuracy[split] = model.evaluate(store, return_dict=True, **options)
+    parameters = model.task_layers[names[0]].count_params()
+    return [
+        {
+            **{split: logs[f"{name}_accuracy"] for split, logs in accuracy.items()},
+            "parameters": parameters,
+        }
+        for name in names
+    ]
+
+
+def train_alone(backbone, splits, regime, cells, rate, seed, epochs):
+    """Trains one candidate of any other regime, from images or frozen features."""
+    keras.utils.set_random_seed(seed)
+    shape = splits.train.image_size
+    if regime == "head":
+        train, validation, test = (
+            (splits.features[split], splits.stores[split].targets["labels"])
+            for split in ("train", "validation", "test")
+        )
+        width = splits.features["train"].shape[1]
+        model = keras.Sequential(
+            [keras.Input((width,)), keras.layers.Dense(splits.num_classes)]
+        )
+    else:
+        train = (splits.train.ordered(splits.train.augment), None)
+        train[0].shuffle = True
+        validation, test = (splits.validation, None), (splits.test, None)
+        if regime == "unmasked":
+            spec = TaskSpec("task", splits.num_classes, cells)
+            model = build(backbone, spec, attention="unmasked")
+        else:
+            model = baseline(
+                backbone,
+                splits.num_classes,
+                BASELINES[regime],
+                image_shape=(*shape, 3),
+            )
+    optimizer = paper_optimizer(rate)
+    if regime == "unmasked":
+        model.compile(optimizer)
+    else:
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        schedule = optimizer._learning_rate
+        batches = len(train[0]) if train[1] is None else -(-len(train[0]) // 32)
+        schedule.span(0, epochs * batches)  # which `MemoryViT.fit` does by itself
+        model.compile(optimizer, loss, metrics=["accuracy"])
+    model.fit(*train, epochs=epochs, verbose=0)
+    found = {}
+    for split, data in (("validation", validation), ("test", test)):
+        logs = model.evaluate(*data, return_dict=True, verbose=0)
+        found[split] = logs.get("accuracy", logs.get("task_accuracy"))
+    count = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+    return {**found, "parameters": count}
+
+
+def _for_all(store, names):
+    """Every candidate learns from the same labels."""
+    store = copy.copy(store)
+    store.targets = {f"labels/{name}": store.targets["labels"] for name in names}
+    return store

@@ -1,0 +1,197 @@
+"""The paper's Table 2 on any data and backbone: accuracy by regime and cells."""
+
+import json
+import os
+import pathlib
+
+import keras
+import numpy as np
+
+from keras_memvit.builder import build
+from keras_memvit.converters import convert
+from keras_memvit.data import ImageBatches
+from keras_memvit.data import load
+from keras_memvit.data.load import split_by_class
+from keras_memvit.experiments import report
+from keras_memvit.experiments.regimes import DEFAULT_RATES
+from keras_memvit.experiments.regimes import MASKED
+from keras_memvit.experiments.regimes import RATES
+from keras_memvit.experiments.regimes import WITH_CELLS
+from keras_memvit.experiments.regimes import Splits
+from keras_memvit.experiments.regimes import train_alone
+from keras_memvit.experiments.regimes import train_masked
+from keras_memvit.precomputed import precompute
+from keras_memvit.version import __version__
+
+VALIDATION = 0.15  # of the training part, for the choice of the learning rate
+
+
+def run(args):
+    """Runs what is not there yet and writes the table, CSV and plots.
+
+    Args:
+        args: the command's arguments, see `__main__`.
+
+    Returns:
+        The rows of the table, a list of dicts.
+    """
+    output = pathlib.Path(args.output)
+    output.mkdir(parents=True, exist_ok=True)
+    _check_settings(output, args)
+    source = _smoke_data() if args.smoke else args.data
+    backbone = _smoke_backbone() if args.smoke else args.backbone
+    shape = (args.image_size, args.image_size, 3)
+    backbone, _ = convert(backbone, image_shape=shape)
+    splits, class_names, skipped = _splits(backbone, source, output, args)
+    rows = []
+    for regime in args.regimes:
+        for cells in args.cells if regime in WITH_CELLS else [0]:
+            rows.append(_cell(backbone, splits, regime, cells, output, args))
+            print(report.line(rows[-1]), flush=True)
+    facts = {
+        "backbone": "random weights" if args.smoke else str(args.backbone),
+        "data": args.name,
+        "image_size": args.image_size,
+        "classes": len(class_names),
+        "train": len(splits.train.examples),
+        "validation": len(splits.validation.examples),
+        "test": len(splits.test.examples),
+        "skipped": len(skipped),
+        "epochs": args.epochs,
+        "seeds": args.seeds,
+        "base_difference": _base_difference(backbone, splits),
+    }
+    report.write(output, rows, facts)
+    return rows
+
+
+def _cell(backbone, splits, regime, cells, output, args):
+    """One cell of the table: the best rate by validation, then all seeds."""
+    rates = args.learning_rates or RATES.get(regime, DEFAULT_RATES)
+    path = output / "cells" / f"{regime}-{cells}.json"
+    done = json.loads(path.read_text()) if path.exists() else {}
+
+    def key(rate, seed):
+        return f"{rate}/{seed}"
+
+    def train(candidates):
+        missing = [c for c in candidates if key(*c) not in done]
+        if regime in MASKED and missing:
+            options = (args.epochs, args.batch_size)
+            found = train_masked(backbone, splits, regime, cells, missing, *options)
+            done.update({key(*c): result for c, result in zip(missing, found)})
+            _write_json(path, done)
+        for rate, seed in missing if regime not in MASKED else ():
+            done[key(rate, seed)] = train_alone(
+                backbone, splits, regime, cells, rate, seed, args.epochs
+            )
+            _write_json(path, done)
+
+    train([(rate, 0) for rate in rates])
+    best = max(rates, key=lambda rate: done[key(rate, 0)]["validation"])
+    train([(best, seed) for seed in range(args.seeds)])
+    results = [done[key(best, seed)] for seed in range(args.seeds)]
+    accuracies = [result["test"] for result in results]
+    return {
+        "regime": regime,
+        "cells": cells,
+        "learning_rate": best,
+        "mean": float(np.mean(accuracies)),
+        "spread": float(np.std(accuracies)),
+        "accuracies": accuracies,
+        "parameters": results[0]["parameters"],
+    }
+
+
+def _splits(backbone, source, output, args):
+    """Training, validation and test part; stores and features where needed."""
+    found = load(
+        source,
+        image_size=args.image_size,
+        batch_size=args.batch_size,
+        augment=None if args.augment == "none" else args.augment,
+        validation_split=0.3,
+        max_per_class=args.max_per_class,
+    )
+    rng = np.random.default_rng(0)
+    kept, held_out = split_by_class(found.train.examples, VALIDATION, rng)
+    options = (found.train.image_size, args.batch_size)
+    splits = Splits(
+        ImageBatches(kept, *options, found.train.augment, shuffle=True, seed=0),
+        ImageBatches(held_out, *options, None, shuffle=False, seed=0),
+        found.validation,
+        {},
+        {},
+        len(found.class_names),
+    )
+    if set(args.regimes) & {*MASKED, "head"}:
+        for split in ("train", "validation", "test"):
+            batches = getattr(splits, split)
+            views = args.views if split == "train" else 1
+            splits.stores[split] = precompute(
+                backbone, batches, output / "states" / split, views=views
+            )
+            splits.features[split] = _features(backbone, batches.ordered())
+    return splits, found.class_names, found.skipped
+
+
+def _features(backbone, batches):
+    """The frozen class token behind the last norm, (n, D)."""
+    tokens = backbone.predict(batches, verbose=0)
+    return tokens[:, 0] if backbone.use_class_token else tokens.mean(axis=1)
+
+
+def _base_difference(backbone, splits):
+    """What a masked task with large values changes in the base tokens: 0.0."""
+    model = build(backbone, {"task": 2})
+    for variable in model.task_layers["task"].weights:
+        variable.assign(variable.value * 100.0)
+    return model.verify_unchanged(splits.test[0][0])["base"]
+
+
+def _check_settings(output, args):
+    """Results of other settings must not be mixed with these."""
+    own = ("data", "backbone", "image_size", "max_per_class", "augment", "views")
+    own += ("epochs", "batch_size", "smoke")
+    settings = {"version": __version__}
+    settings.update({name: str(getattr(args, name)) for name in own})
+    path = output / "settings.json"
+    if not path.exists():
+        return _write_json(path, settings)
+    before = json.loads(path.read_text())
+    differing = [k for k, v in settings.items() if before.get(k) != v]
+    if differing:
+        raise ValueError(
+            f"`--output` holds results of other settings, which differ in {differing}: "
+            f"choose an empty folder. Received: {output}"
+        )
+
+
+def _write_json(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=1))
+    os.replace(temporary, path)
+
+
+def _smoke_data():
+    """Three classes that differ in their mean colour."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(90) % 3
+    images = rng.integers(0, 120, (90, 32, 32, 3))
+    images[np.arange(90), ..., labels] += 100
+    return images.astype("uint8"), labels
+
+
+def _smoke_backbone():
+    from keras_memvit.backbone import ViTBackbone
+
+    keras.utils.set_random_seed(0)
+    return ViTBackbone(
+        image_shape=(32, 32, 3),
+        patch_size=16,
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=32,
+        mlp_dim=64,
+    )
