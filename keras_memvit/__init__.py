@@ -2,6 +2,7 @@
 
 from keras_memvit import data
 from keras_memvit import layers
+from keras_memvit import plot
 from keras_memvit import recipes
 from keras_memvit.attention_mask import attention_mask
 from keras_memvit.backbone import ViTBackbone
@@ -35,6 +36,7 @@ __all__ = [
     "inspect",
     "layers",
     "load_task",
+    "plot",
     "precompute",
     "recipes",
     "save_task",

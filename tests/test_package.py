@@ -40,6 +40,7 @@ ORDER = [
     "model",
     "builder",
     "compose",
+    "plot",
     "task_files",
     "saving",
     "early_stopping",
@@ -100,6 +101,12 @@ def test_examples_in_docstrings_run(name):
 
 
 def test_public_names_have_an_example():
-    for name in set(keras_memvit.__all__) - {"layers", "recipes", "data", "inspect"}:
+    for name in set(keras_memvit.__all__) - {
+        "layers",
+        "recipes",
+        "data",
+        "inspect",
+        "plot",
+    }:
         doc = getattr(keras_memvit, name).__doc__
         assert ">>>" in doc or "```python" in doc, name

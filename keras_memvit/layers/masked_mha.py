@@ -155,6 +155,16 @@ class MaskedMHA(keras.layers.Layer):
         outputs = ops.take(ops.concatenate(outputs, axis=1), layout.inverse, axis=1)
         return self._merge(outputs)
 
+    def task_weights(self, class_tokens, base, memory, layout):
+        """What `attend_tasks` weighs how: for each group, see `group_weights`."""
+        reader = base.reader(class_tokens.shape[1])
+        query = self._heads(self.query(class_tokens)) / math.sqrt(self.head_dim)
+        own_key, _ = self.project(class_tokens)
+        return [
+            group_weights(_of_group(query, group), own_key, reader, memory[0], group)
+            for group in layout.groups
+        ]
+
     def read(self, queries, reader):
         """Learned queries over the base tokens alone: (R, D) -> (B, R, D).
 
@@ -214,17 +224,37 @@ def _attend_group(query, own, base, memory, group):
     Returns:
         `(B, G, H, d)`.
     """
-    own_key, own_value = (
-        own if group.tasks is None else (ops.take(t, group.tasks, axis=1) for t in own)
+    to_base, to_own, to_memory, *to_seen = group_weights(
+        query, own[0], base, memory[0], group
     )
-    memory_key, memory_value = (ops.take(t, group.memory, axis=0) for t in memory)
+    output = base.mean(to_base)
+    output += ops.transpose(to_own, (0, 2, 1, 3)) * _of_group(own[1], group)
+    memory_value = ops.take(memory[1], group.memory, axis=0)
+    output += ops.einsum("bhgm,gmhd->bghd", to_memory, memory_value)
+    if to_seen:
+        seen_value = ops.take(own[1], group.seen, axis=1)
+        output += ops.einsum("bhgs,bgshd->bghd", to_seen[0], seen_value)
+    return output
+
+
+def group_weights(query, own_key, base, memory_key, group):
+    """The softmax itself: a group's attention weights, by what they weigh.
+
+    Args: as for the group's attention, keys only.
+
+    Returns:
+        A list of `(B, H, G, n)`: to the base tokens, to itself, to its memory
+        and, where there are any, to the class tokens it sees.
+    """
+    own = _of_group(own_key, group)
+    memory_key = ops.take(memory_key, group.memory, axis=0)
     scores = [
         base.scores(query),
-        ops.transpose(ops.sum(query * own_key, axis=-1, keepdims=True), (0, 2, 1, 3)),
+        ops.transpose(ops.sum(query * own, axis=-1, keepdims=True), (0, 2, 1, 3)),
         _add(ops.einsum("bghd,gmhd->bhgm", query, memory_key), group.memory_bias),
     ]
     if group.seen.shape[1]:
-        seen_key, seen_value = (ops.take(t, group.seen, axis=1) for t in own)
+        seen_key = ops.take(own_key, group.seen, axis=1)
         scores.append(
             _add(ops.einsum("bghd,bgshd->bhgs", query, seen_key), group.seen_bias)
         )
@@ -232,13 +262,12 @@ def _attend_group(query, own, base, memory, group):
     scores = ops.cast(ops.concatenate(scores, axis=-1), "float32")
     weights = ops.cast(ops.softmax(scores, axis=-1), query.dtype)
     splits = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
-    to_base, to_own, to_memory, *to_seen = ops.split(weights, splits, axis=-1)
-    output = base.mean(to_base)
-    output += ops.transpose(to_own, (0, 2, 1, 3)) * own_value
-    output += ops.einsum("bhgm,gmhd->bghd", to_memory, memory_value)
-    if to_seen:
-        output += ops.einsum("bhgs,bgshd->bghd", to_seen[0], seen_value)
-    return output
+    return ops.split(weights, splits, axis=-1)
+
+
+def _of_group(x, group):
+    """Rows of the group's tasks: (B, K, ...) -> (B, G, ...)."""
+    return x if group.tasks is None else ops.take(x, group.tasks, axis=1)
 
 
 def _add(scores, bias):
