@@ -20,7 +20,12 @@ MASKED = {
 BASELINES = {"full": "full", "head": "head", "class": "head_class", "lora": "lora"}
 REGIMES = ("full", "head", "class", "lora", "unmasked", *MASKED)
 WITH_CELLS = ("unmasked", *MASKED)
-RATES = {"full": (0.003, 0.01, 0.03), "unmasked": (0.03, 0.1), "lora": (0.03, 0.1)}
+RATES = {
+    "head": (0.1, 0.3, 1.0, 3.0),
+    "full": (0.003, 0.01, 0.03),
+    "unmasked": (0.03, 0.1),
+    "lora": (0.03, 0.1),
+}
 DEFAULT_RATES = (0.03, 0.1, 0.3)
 
 

@@ -1,0 +1,113 @@
+"""What `compile()` should pick: `jit_compile` and `steps_per_execution`.
+
+    python benchmarks/compile_options.py                     # all backends
+    python benchmarks/compile_options.py --backends jax
+
+prints a table and writes `benchmarks/results/compile_options.json`: seconds an
+epoch of `model.fit` for one task with 10 memory tokens a layer, ViT-S/14 at
+98 px, batch 32, from images and from a store, over those of the default.
+Settings take turns in one process; a time is the least of the rounds. Random
+weights and images.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+BACKENDS = ("jax", "torch", "tensorflow")
+SIZE, BATCH, IMAGES, ROUNDS = "vit_s14_98", 32, 128, 3
+DEFAULT = "default"
+SETTINGS = {
+    DEFAULT: {},
+    "jit_compile=True": {"jit_compile": True},
+    "jit_compile=False": {"jit_compile": False},
+    "steps_per_execution=4": {"steps_per_execution": 4},
+}
+# Keras' torch trainer has neither; torch.compile is what `True` means there.
+SKIPPED = {"torch": ("steps_per_execution=4",)}
+
+
+def measure(backend):
+    """Least seconds an epoch, by source and setting."""
+    import numpy as np
+    from speed_steps import SIZES
+    from speed_steps import one_task_model
+
+    import keras_memvit
+
+    _, config = SIZES[SIZE]
+    backbone = keras_memvit.ViTBackbone(**config)
+    rng = np.random.default_rng(0)
+    shape = (IMAGES, *config["image_shape"])
+    data = rng.integers(0, 256, shape, dtype="uint8"), np.arange(IMAGES) % 10
+    found = {"images": {}, "store": {}}
+    with tempfile.TemporaryDirectory(dir=HERE) as folder:
+        store = keras_memvit.precompute(backbone, data, folder, verbose=0)
+        models = {}
+        for name, options in SETTINGS.items():
+            if name not in SKIPPED.get(backend, ()):
+                models[name] = one_task_model(backbone)
+                models[name].compile(**options)
+        for source, arguments in (("images", data), ("store", (store,))):
+            for _ in range(ROUNDS + 1):  # the first one compiles
+                for name, model in models.items():
+                    start = time.perf_counter()
+                    model.fit(*arguments, batch_size=BATCH, verbose=0)
+                    found[source].setdefault(name, []).append(
+                        time.perf_counter() - start
+                    )
+    return {
+        source: {name: min(times[1:]) for name, times in by_name.items()}
+        for source, by_name in found.items()
+    }
+
+
+def run_child(backend):
+    env = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, __file__, "--child", backend]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed on {backend}:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def table(report):
+    lines = [
+        "| backend | from | " + " | ".join(list(SETTINGS)[1:]) + " |",
+        "|---|---|" + "---|" * (len(SETTINGS) - 1),
+    ]
+    for backend, by_source in report.items():
+        for source, seconds in by_source.items():
+            ratios = [
+                f"{seconds[name] / seconds[DEFAULT]:.2f}" if name in seconds else "-"
+                for name in list(SETTINGS)[1:]
+            ]
+            lines.append(f"| {backend} | {source} | " + " | ".join(ratios) + " |")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
+    parser.add_argument(
+        "--output", type=pathlib.Path, default=HERE / "results/compile_options.json"
+    )
+    args = parser.parse_args()
+    report = {backend: run_child(backend) for backend in args.backends}
+    args.output.write_text(json.dumps(report, indent=1) + "\n")
+    print(table(report))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        print(json.dumps(measure(sys.argv[2])))
+    else:
+        main()

@@ -1,0 +1,224 @@
+"""Throughput on an accelerator, in bfloat16: all of it in one call.
+
+    python benchmarks/gpu.py                       # JAX and torch, whichever see a GPU
+    python benchmarks/gpu.py --size small --batches 4    # tries it on a CPU
+
+prints a table and writes `benchmarks/results/gpu.json`. ViT-B/16 at 224 px by
+default: images a second of the bare forward pass and of `model.fit` for one
+task with 10 memory tokens a layer (host to device transfer included); the
+forward pass's share of the matrix rate that the card itself reaches; and which
+fused attention kernel ran. Random weights and images.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+BACKENDS = ("jax", "torch")
+GOALS = {"train": 0.8, "rate": 0.45}
+SIZES = {
+    "vit_b16_224": {
+        "image_shape": (224, 224, 3),
+        "patch_size": 16,
+        "num_layers": 12,
+        "num_heads": 12,
+        "hidden_dim": 768,
+        "mlp_dim": 3072,
+    },
+    "small": {
+        "image_shape": (32, 32, 3),
+        "patch_size": 16,
+        "num_layers": 2,
+        "num_heads": 2,
+        "hidden_dim": 32,
+        "mlp_dim": 64,
+    },
+}
+FUSED = ("fmha", "flash", "cudnn_attention", "cudnn_generated")  # in kernels' names
+STEPS = 8
+
+
+def flops(config):
+    """Floating-point operations of one image's forward pass; a product is two."""
+    height, width, channels = config["image_shape"]
+    patches = (height // config["patch_size"]) * (width // config["patch_size"])
+    tokens, dim = patches + 1, config["hidden_dim"]
+    layer = tokens * (4 * dim**2 + 2 * dim * config["mlp_dim"]) + 2 * tokens**2 * dim
+    embed = patches * config["patch_size"] ** 2 * channels * dim
+    return 2 * (config["num_layers"] * layer + embed)
+
+
+class Jax:
+    """What differs on JAX."""
+
+    def __init__(self):
+        import jax
+
+        self.device = jax.devices()[0].device_kind
+        self.has_gpu = jax.default_backend() == "gpu"
+
+    def matrix_rate(self, size):
+        import jax
+        import jax.numpy as jnp
+
+        a = jnp.ones((size, size), "bfloat16")
+        product = jax.jit(lambda a, b: a @ b)
+        seconds = best_time(lambda: jax.block_until_ready(product(a, a)))
+        return 2 * size**3 / seconds
+
+    def forward(self, model, images):
+        """A function that runs the pass, and the names of its kernels."""
+        import jax
+        import jax.numpy as jnp
+
+        values = [v.value for v in model.variables]
+        pass_ = jax.jit(lambda values, x: model.stateless_call([], values, x)[0])
+        x = jnp.asarray(images)
+        compiled = pass_.lower(values, x).compile()
+        return lambda: jax.block_until_ready(compiled(values, x)), compiled.as_text()
+
+
+class Torch:
+    """What differs on torch."""
+
+    def __init__(self):
+        import torch
+
+        self.has_gpu = torch.cuda.is_available()
+        self.device = torch.cuda.get_device_name() if self.has_gpu else "cpu"
+
+    def wait(self):
+        import torch
+
+        if self.has_gpu:
+            torch.cuda.synchronize()
+
+    def matrix_rate(self, size):
+        import torch
+
+        place = "cuda" if self.has_gpu else "cpu"
+        a = torch.ones((size, size), dtype=torch.bfloat16, device=place)
+        seconds = best_time(lambda: (a @ a, self.wait()))
+        return 2 * size**3 / seconds
+
+    def forward(self, model, images):
+        """A function that runs the pass, and the names of its kernels."""
+        import keras
+        import torch
+
+        x = keras.ops.convert_to_tensor(images)
+
+        def run():
+            with torch.no_grad():
+                model(x, training=False)
+            self.wait()
+
+        run()
+        with torch.profiler.profile() as profile:
+            run()
+        return run, " ".join(event.key for event in profile.key_averages())
+
+
+def best_time(function, rounds=5):
+    """Least seconds of a call, behind two that warm up."""
+    function(), function()
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def measure(backend, size, batches):
+    import keras
+    import numpy as np
+
+    import keras_memvit
+
+    here = {"jax": Jax, "torch": Torch}[backend]()
+    config = SIZES[size]
+    backbone = keras_memvit.ViTBackbone(**config, dtype="mixed_bfloat16")
+    rate = here.matrix_rate(8192 if here.has_gpu else 256)
+    rows = []
+    for batch in batches:
+        keras.utils.set_random_seed(0)
+        shape = (STEPS * batch, *config["image_shape"])
+        images = np.random.default_rng(0).integers(0, 256, shape, dtype="uint8")
+        run, kernels = here.forward(backbone, images[:batch])
+        forward = batch / best_time(run)
+        model = keras_memvit.build(backbone, {"a": 100}, num_memory_tokens=10)
+        model.compile()
+        labels = np.arange(len(images)) % 100
+        options = {"batch_size": batch, "verbose": 0}
+        seconds = best_time(lambda: model.fit(images, labels, **options), 3)
+        rows.append(
+            {
+                "batch": batch,
+                "forward_images_per_second": forward,
+                "train_over_forward": len(images) / seconds / forward,
+                "forward_over_matrix_rate": forward * flops(config) / rate,
+                "fused_attention": [n for n in FUSED if n in kernels.lower()],
+            }
+        )
+    facts = {"device": here.device, "gpu": here.has_gpu, "matrix_tflops": rate / 1e12}
+    return {**facts, "size": size, "rows": rows}
+
+
+def run_child(backend, args):
+    env = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    batches = list(map(str, args.batches))
+    command = [sys.executable, __file__, "--child", backend, args.size, *batches]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed on {backend}:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def table(report):
+    lines = [
+        "| backend | device | batch | forward, images/s | training over forward (goal "
+        f"{GOALS['train']}) | forward over matrix rate (goal {GOALS['rate']}) | fused "
+        "attention |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for backend, found in report.items():
+        for row in found["rows"]:
+            lines.append(
+                f"| {backend} | {found['device']} | {row['batch']} | "
+                f"{row['forward_images_per_second']:.0f} | "
+                f"{row['train_over_forward']:.2f} | "
+                f"{row['forward_over_matrix_rate']:.2f} | "
+                f"{', '.join(row['fused_attention']) or 'none'} |"
+            )
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
+    parser.add_argument("--size", choices=SIZES, default="vit_b16_224")
+    parser.add_argument("--batches", nargs="+", type=int, default=[256, 512])
+    parser.add_argument(
+        "--output", type=pathlib.Path, default=HERE / "results" / "gpu.json"
+    )
+    args = parser.parse_args()
+    report = {backend: run_child(backend, args) for backend in args.backends}
+    args.output.write_text(json.dumps(report, indent=1) + "\n")
+    print(table(report))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        print(
+            json.dumps(measure(sys.argv[2], sys.argv[3], list(map(int, sys.argv[4:]))))
+        )
+    else:
+        main()
