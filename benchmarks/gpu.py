@@ -11,6 +11,7 @@ fused attention kernel ran. Random weights and images.
 """
 
 import argparse
+import functools
 import json
 import os
 import pathlib
@@ -156,7 +157,8 @@ def measure(backend, size, batches):
         model.compile()
         labels = np.arange(len(images)) % 100
         options = {"batch_size": batch, "verbose": 0}
-        seconds = best_time(lambda: model.fit(images, labels, **options), 3)
+        train = functools.partial(model.fit, images, labels, **options)
+        seconds = best_time(train, 3)
         rows.append(
             {
                 "batch": batch,
