@@ -5,10 +5,20 @@ from keras import ops
 
 from keras_memvit.converters import convert
 
-REGIMES = ("full", "head", "head_class", "lora")
+REGIMES = ("full", "head", "head_class", "lora", "propagated", "propagated_update")
+NEW_TOKENS = ("head_class", "propagated", "propagated_update")
 
 
-def baseline(backbone, num_classes, regime, *, image_shape=None, rank=8, dtype=None):
+def baseline(
+    backbone,
+    num_classes,
+    regime,
+    *,
+    image_shape=None,
+    rank=8,
+    num_memory_tokens=5,
+    dtype=None,
+):
     """A plain Keras classifier on a copy of the backbone, to compare with.
 
     Args:
@@ -16,11 +26,15 @@ def baseline(backbone, num_classes, regime, *, image_shape=None, rank=8, dtype=N
         num_classes: int.
         regime: `"full"` (everything is trained), `"head"` (the head on the
             frozen class token), `"head_class"` (head and a new class token in
-            place of the old one, the paper's "Head + Class") or `"lora"` (head
+            place of the old one, the paper's "Head + Class"), `"lora"` (head
             and low-rank updates of query and value projections, Keras' own
-            `Dense.enable_lora`).
+            `Dense.enable_lora`), or the paper's two losing variants of memory
+            (figure 2b), with a new class token: `"propagated"` (memory enters
+            the first layer and goes through all as any token) and
+            `"propagated_update"` (and every later layer adds a learned update).
         image_shape: optional `(height, width, 3)`, as in `build`.
         rank: int. LoRA's rank. Defaults to `8`.
+        num_memory_tokens: int. Propagated memory tokens. Defaults to `5`.
         dtype: optional dtype policy, as in `build`.
 
     Returns:
@@ -44,9 +58,16 @@ def baseline(backbone, num_classes, regime, *, image_shape=None, rank=8, dtype=N
             f"`regime` must be one of {REGIMES}. Received: regime={regime!r}"
         )
     frozen, _ = convert(backbone, image_shape=image_shape, dtype=dtype)
-    if regime == "head_class" and not frozen.use_class_token:
-        raise ValueError("`regime` 'head_class' needs a backbone with a class token")
-    model = _Baseline(frozen.replicate(), num_classes, regime == "head_class")
+    if regime in NEW_TOKENS and not frozen.use_class_token:
+        raise ValueError(
+            f"`regime` {regime!r} needs a backbone with a class token to replace"
+        )
+    if regime in NEW_TOKENS:
+        count = num_memory_tokens if regime != "head_class" else 0
+        updates = regime == "propagated_update"
+        model = _NewTokens(frozen.replicate(), num_classes, count, updates)
+    else:
+        model = _Baseline(frozen.replicate(), num_classes)
     model.build((None, *frozen.image_shape))
     if regime == "full":
         _set_trainable(model.backbone, lambda path: True)
@@ -68,10 +89,11 @@ def _set_trainable(backbone, wanted):
 
 
 class _Baseline(keras.Model):
-    def __init__(self, backbone, num_classes, own_class_token):
+    """A head on the class token, or where there is none on the tokens' mean."""
+
+    def __init__(self, backbone, num_classes):
         super().__init__(name="baseline")
         self.backbone = backbone
-        self.own_class_token = own_class_token
         self.head = keras.layers.Dense(
             num_classes,
             kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
@@ -81,31 +103,60 @@ class _Baseline(keras.Model):
 
     def build(self, input_shape):
         self.head.build((None, self.backbone.hidden_dim))
-        if self.own_class_token:
-            self.class_token = self.add_weight(
-                name="class_token", shape=(self.backbone.hidden_dim,), dtype="float32"
-            )
-            pretrained = self.backbone.patch_embedding.class_token
-            self.class_token.assign(ops.convert_to_numpy(pretrained)[0])
         self.built = True
 
     def call(self, images):
-        if not self.own_class_token:
-            x = self.backbone(images)
-            if self.backbone.use_class_token:
-                return self.head(x[:, 0])
-            return self.head(ops.mean(x, axis=1))
+        x = self.backbone(images)
+        first = self.backbone.use_class_token
+        return self.head(x[:, 0] if first else ops.mean(x, axis=1))
+
+    def get_config(self):
+        raise NotImplementedError("A baseline is for comparison, and is not saved.")
+
+
+class _NewTokens(_Baseline):
+    """A new class token, and memory that runs through the encoder behind the rest."""
+
+    def __init__(self, backbone, num_classes, num_memory_tokens, updates):
+        super().__init__(backbone, num_classes)
+        self.num_memory_tokens = num_memory_tokens
+        self.num_updates = backbone.num_layers - 1 if updates else 0
+
+    def build(self, input_shape):
+        width = self.backbone.hidden_dim
+        self.class_token = self.add_weight(
+            name="class_token", shape=(width,), dtype="float32"
+        )
+        pretrained = self.backbone.patch_embedding.class_token
+        self.class_token.assign(ops.convert_to_numpy(pretrained)[0])
+        if self.num_memory_tokens:
+            # The first layer's memory, then what later layers add to it.
+            self.memory = self.add_weight(
+                name="memory",
+                shape=(1 + self.num_updates, self.num_memory_tokens, width),
+                initializer=keras.initializers.RandomNormal(stddev=0.02),
+                dtype="float32",
+            )
+        super().build(input_shape)
+
+    def call(self, images):
         x = self.backbone.embed(images)
         token = self.backbone.patch_embedding.add_class_position(
             self.class_token.value[None]
         )
         if self.backbone.pre_norm is not None:
             token = self.backbone.pre_norm(token)
-        token = ops.repeat(ops.cast(token, x.dtype)[None], ops.shape(x)[0], axis=0)
-        x = ops.concatenate([token, x[:, 1:]], axis=1)
-        for block in self.backbone.blocks:
+        count = x.shape[1]
+        x = ops.concatenate([_for_all(token, x), x[:, 1:]], axis=1)
+        for i, block in enumerate(self.backbone.blocks):
+            if self.num_memory_tokens and i <= self.num_updates:
+                memory = _for_all(self.memory.value[i], x)
+                memory = memory if i == 0 else x[:, count:] + memory
+                x = ops.concatenate([x[:, :count], memory], axis=1)
             x = block(x)
         return self.head(self.backbone.norm(x)[:, 0])
 
-    def get_config(self):
-        raise NotImplementedError("A baseline is for comparison, and is not saved.")
+
+def _for_all(tokens, x):
+    """(m, D) -> (B, m, D), of the batch and type of `x`."""
+    return ops.repeat(ops.cast(tokens, x.dtype)[None], ops.shape(x)[0], axis=0)

@@ -6,12 +6,15 @@ import pytest
 from conftest import make_backbone
 from conftest import snapshot
 
+from keras_memvit import baselines
 from keras_memvit.recipes import baseline
 
 D, CLASSES = 32, 3
 TRAINED = {
     "head": (D + 1) * CLASSES,
     "head_class": (D + 1) * CLASSES + D,
+    "propagated": (D + 1) * CLASSES + D + 5 * D,
+    "propagated_update": (D + 1) * CLASSES + D + 2 * 5 * D,
     "lora": (D + 1) * CLASSES + 2 * 2 * (D * 4 + 4 * D),
 }
 
@@ -25,7 +28,7 @@ def make(regime, **options):
     return backbone, baseline(backbone, CLASSES, regime, **options)
 
 
-@pytest.mark.parametrize("regime", ["full", "head", "head_class", "lora"])
+@pytest.mark.parametrize("regime", baselines.REGIMES)
 def test_a_regime_starts_as_the_backbone_and_trains_what_it_says(regime, images):
     backbone, model = make(regime, rank=4)
     expected = count(backbone.weights) + TRAINED["head"]
@@ -33,7 +36,9 @@ def test_a_regime_starts_as_the_backbone_and_trains_what_it_says(regime, images)
     features = backbone.predict(images, verbose=0)[:, 0]
     kernel, bias = (keras.ops.convert_to_numpy(w) for w in model.head.weights)
     before = model.predict(images, verbose=0)
-    np.testing.assert_allclose(before, features @ kernel + bias, atol=1e-4)
+    expected = features @ kernel + bias
+    same = np.allclose(before, expected, atol=1e-4)
+    assert same != regime.startswith("propagated")  # where patches read memory at once
 
     caller, frozen = snapshot(backbone.weights), snapshot(model.non_trainable_variables)
     trained = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
@@ -55,5 +60,26 @@ def test_a_regime_starts_as_the_backbone_and_trains_what_it_says(regime, images)
 def test_what_is_no_regime_is_refused():
     with pytest.raises(ValueError, match="'full', 'head'.*regime='adapters'"):
         make("adapters")
-    with pytest.raises(ValueError, match="'head_class' needs"):
+    with pytest.raises(ValueError, match="'head_class' needs a backbone with a class"):
         baseline(make_backbone("no_class_token"), CLASSES, "head_class")
+
+
+@pytest.mark.parametrize("updates", [False, True])
+def test_propagated_memory_is_a_token_as_any_other(updates, images):
+    """Against the blocks themselves, run over one long sequence."""
+    regime = "propagated_update" if updates else "propagated"
+    backbone, model = make(regime, num_memory_tokens=2)
+    x = backbone.embed(keras.ops.convert_to_tensor(images))
+    memory = keras.ops.convert_to_numpy(model.memory)
+    memory = np.repeat(memory[:, None], len(images), axis=1)  # (1 or L, B, m, D)
+    x = keras.ops.concatenate([x, memory[0]], axis=1)
+    for i, block in enumerate(backbone.blocks):
+        if updates and i:
+            x = keras.ops.convert_to_numpy(x).copy()
+            x[:, -2:] += memory[i]
+            x = keras.ops.convert_to_tensor(x)
+        x = block(x)
+    features = keras.ops.convert_to_numpy(backbone.norm(x))[:, 0]
+    kernel, bias = (keras.ops.convert_to_numpy(w) for w in model.head.weights)
+    logits = model.predict(images, verbose=0)
+    np.testing.assert_allclose(logits, features @ kernel + bias, atol=1e-4)

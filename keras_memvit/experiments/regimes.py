@@ -17,9 +17,16 @@ MASKED = {
     "deep": {"readout": "deep"},
     "deep4": {"readout": "deep", "num_query_tokens": 4},
 }
-BASELINES = {"full": "full", "head": "head", "class": "head_class", "lora": "lora"}
-REGIMES = ("full", "head", "class", "lora", "unmasked", *MASKED)
-WITH_CELLS = ("unmasked", *MASKED)
+BASELINES = {
+    "full": "full",
+    "head": "head",
+    "class": "head_class",
+    "lora": "lora",
+    "propagated": "propagated",
+    "updated": "propagated_update",
+}
+REGIMES = (*BASELINES, "unmasked", *MASKED)
+WITH_CELLS = ("propagated", "updated", "unmasked", *MASKED)
 RATES = {
     "head": (0.1, 0.3, 1.0, 3.0),
     "full": (0.003, 0.01, 0.03),
@@ -107,6 +114,7 @@ def train_alone(backbone, splits, regime, cells, rate, seed, epochs):
                 splits.num_classes,
                 BASELINES[regime],
                 image_shape=(*shape, 3),
+                num_memory_tokens=cells,
             )
     optimizer = paper_optimizer(rate)
     if regime == "unmasked":

@@ -38,6 +38,8 @@ NAMES = {
     "head": "head",
     "class": "head + class token",
     "lora": "LoRA",
+    "propagated": "propagated memory",
+    "updated": "propagated memory with updates",
     "unmasked": "memory, unmasked",
     "masked": "memory, masked",
     "deep": "memory + deep readout, masked",
