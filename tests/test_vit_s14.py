@@ -60,3 +60,23 @@ def test_it_learns_and_stays_as_it_was():
     for path, value in snapshot(model.backbone.weights).items():
         np.testing.assert_array_equal(value, frozen[path])
     np.testing.assert_array_equal(model.backbone.predict(images[:8], verbose=0), tokens)
+
+
+def test_a_bfloat16_store_trains_to_the_same_loss(tmp_path):
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    grey = np.repeat(digits.images[:64, :, :, None] * 255 / 16, 3, axis=-1)
+    images = keras.ops.image.resize(grey.astype("float32"), (98, 98))
+    images, labels = keras.ops.convert_to_numpy(images), digits.target[:64]
+    losses = {}
+    for source in ("images", "store"):
+        keras.utils.set_random_seed(0)
+        model = keras_memvit.build(str(PRESET), {"digits": 10}, image_shape=(98, 98, 3))
+        model.compile()
+        data = (images, labels)
+        if source == "store":
+            data = (keras_memvit.precompute(model, data, tmp_path, verbose=0),)
+        options = {"epochs": 3, "batch_size": 16, "shuffle": False, "verbose": 0}
+        losses[source] = model.fit(*data, **options).history["loss"]
+    np.testing.assert_allclose(losses["store"], losses["images"], rtol=1e-3)
