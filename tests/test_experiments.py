@@ -30,10 +30,10 @@ def test_the_command_writes_table_csv_and_plots(tmp_path, capsys):
         ("deep", 2),
     ]
     for row in rows:
-        assert len(row["accuracies"]) == 2 and row["learning_rate"] in (0.03, 0.1)
+        assert len(row["accuracies"]) == 2 and row["learning_rate"] in (0.1, 0.3)
         np.testing.assert_allclose(row["mean"], np.mean(row["accuracies"]))
     # Three classes of coloured noise are easy.
-    assert all(row["mean"] > 0.8 for row in rows if row["regime"] in ("masked", "deep"))
+    assert all(row["mean"] > 0.8 for row in rows)
     counts = {(row["regime"], row["cells"]): row["parameters"] for row in rows}
     assert counts["masked", 2] == 32 + 2 * 2 * 32 + 33 * 3
     assert counts["deep", 1] == 32 + 2 * 32 + 2 * 32 + (3 * 32 + 1) * 3

@@ -44,8 +44,8 @@ def parse(argv=None):
     args = parser.parse_args(argv)
     if args.smoke:
         args.data, args.backbone, args.image_size = "coloured noise", None, 32
-        args.cells, args.learning_rates = [1, 2], [0.03, 0.1]
-        args.seeds, args.epochs = 2, 2
+        args.cells, args.learning_rates = [1, 2], [0.1, 0.3]
+        args.seeds, args.epochs = 2, 8
     elif not args.data or not args.backbone:
         parser.error("--data and --backbone are required, or --smoke")
     args.name = args.name or pathlib.Path(args.data).name
