@@ -136,7 +136,9 @@ def _plot(output, rows, column, title, logarithmic):
             axes.errorbar(places, means, spreads, fmt="o-", label=NAMES[regime])
         else:
             axes.axhline(means[0], linestyle=":", color="gray")
-            axes.annotate(NAMES[regime], (0.01, means[0]), ("axes fraction", "data"))
+            axes.annotate(
+                NAMES[regime], (0.01, means[0]), xycoords=("axes fraction", "data")
+            )
     if logarithmic:
         axes.set_xscale("log")
     axes.set(xlabel=title, ylabel="test accuracy, %")
