@@ -20,11 +20,11 @@ import numpy as np
 from speed_steps import SIZES
 from speed_steps import fine_tuning_model
 from speed_steps import jax_state
+from speed_steps import many_task_model
 from speed_steps import one_task_model
 from speed_steps import original_backbone
 from speed_steps import predict_step
 from speed_steps import random_batch
-from speed_steps import ten_task_model
 from speed_steps import train_step
 
 import keras_memvit
@@ -47,7 +47,7 @@ def timed_steps(size):
         _check_equal(backbone(images), original(normalized))
         steps["original"] = predict_step(original, normalized)
     steps["train"] = train_step(trained, images, {"a": labels})
-    steps["ten_tasks"] = predict_step(ten_task_model(backbone), images)
+    steps["ten_tasks"] = predict_step(many_task_model(backbone, 10), images)
     steps["fine_tuning"] = train_step(fine_tuning_model(backbone), images, labels)
     return steps
 

@@ -113,9 +113,9 @@ def one_task_model(backbone):
     return model
 
 
-def ten_task_model(backbone):
-    """A model of ten independent tasks."""
-    tasks = {f"task_{i}": NUM_CLASSES for i in range(10)}
+def many_task_model(backbone, count):
+    """A model of this many independent tasks."""
+    tasks = {f"task_{i}": NUM_CLASSES for i in range(count)}
     return keras_memvit.build(backbone, tasks, num_memory_tokens=NUM_MEMORY_TOKENS)
 
 

@@ -1,4 +1,4 @@
-"""The paper's training recipe: SGD, clipping, warm-up, cosine decay."""
+"""Training recipes: the paper's SGD, and AdamW; clipping, warm-up, cosine decay."""
 
 import math
 
@@ -100,3 +100,34 @@ def paper_optimizer(learning_rate=0.1, warmup_steps=5, total_steps=None):
     """
     schedule = WarmupCosine(learning_rate, warmup_steps, total_steps)
     return keras.optimizers.SGD(schedule, momentum=0.9, global_clipnorm=1.0)
+
+
+def adamw_optimizer(
+    learning_rate=3e-3, warmup_steps=5, total_steps=None, weight_decay=0.01
+):
+    """AdamW with the paper's clipping and warm-up, and cosine decay.
+
+    For what SGD trains slowly: a deep readout (about `3e-3`) and full
+    fine-tuning (about `3e-5`).
+
+    Args:
+        learning_rate: float. Peak learning rate. Defaults to `3e-3`.
+        warmup_steps, total_steps: see `paper_optimizer`.
+        weight_decay: float. Defaults to `0.01`.
+
+    Returns:
+        A `keras.optimizers.AdamW`.
+
+    Reference:
+        - [Loshchilov and Hutter, 2017](https://arxiv.org/abs/1711.05101)
+
+    Example:
+
+    >>> optimizer = keras_memvit.recipes.adamw_optimizer(weight_decay=0.05)
+    >>> optimizer.weight_decay
+    0.05
+    """
+    schedule = WarmupCosine(learning_rate, warmup_steps, total_steps)
+    return keras.optimizers.AdamW(
+        schedule, weight_decay=weight_decay, global_clipnorm=1.0
+    )

@@ -53,6 +53,7 @@ def sweep(
     seeds=(0,),
     epochs=10,
     batch_size=32,
+    optimizer=paper_optimizer,
     verbose=0,
 ):
     """Trains every combination at once and returns a table and the best.
@@ -65,10 +66,13 @@ def sweep(
         backbone: whatever `build` takes.
         task: a `TaskSpec`, or a dict `{name: num_classes}` of one task.
         train, validation: a `StateStore` each, or arrays `(x, y)`.
-        learning_rates: floats, peaks of the paper's schedule.
+        learning_rates: floats, peaks of the schedule.
         num_memory_tokens: ints, memory tokens a layer.
         seeds: ints, of the initial memory and head.
         epochs, batch_size, verbose: as in `fit`.
+        optimizer: function from a learning rate to an optimiser. Defaults to
+            `paper_optimizer`; for a deep readout `adamw_optimizer`, at a
+            hundredth of these rates.
 
     Returns:
         A `SweepResult`.
@@ -96,7 +100,7 @@ def sweep(
     model = _model_of(backbone, specs[0], candidates)
     names = list(candidates)
     rates = {name: row[0] for name, row in candidates.items()}
-    model.compile(paper_optimizer(1.0), learning_rate_multipliers=rates)
+    model.compile(optimizer(1.0), learning_rate_multipliers=rates)
     model.fit(
         *_for_all(train, names),
         epochs=epochs,
@@ -132,13 +136,7 @@ def _model_of(backbone, spec, candidates):
     ]
     model = build(backbone, tasks)
     for name, (_, _, seed) in candidates.items():
-        rng = np.random.default_rng(seed)
-        layer = model.task_layers[name]
-        started = [*(m.memory for m in layer.memory), layer.head.kernel]
-        if spec.queries_per_layer:
-            started.append(layer.queries)
-        for variable in started:
-            variable.assign(rng.normal(0.0, 0.02, variable.shape))
+        model.task_layers[name].start(seed)
     return model
 
 

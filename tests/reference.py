@@ -71,7 +71,7 @@ def _read(layer, queries, base):
     heads = (layer.num_heads, -1)
     k, v = (_dense(p, base) for p in (layer.key, layer.value))
     q, k, v = (x.reshape(*x.shape[:-1], *heads) for x in (queries, k, v))
-    scores = np.einsum("qhd,bkhd->bhqk", q, k) / math.sqrt(q.shape[-1])
+    scores = np.einsum("qhd,bkhd->bhqk", q, k)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
     return np.einsum("bhqk,bkhd->bqhd", weights, v).reshape(len(base), *queries.shape)

@@ -90,6 +90,21 @@ def test_memory_is_drawn_from_a_normal_distribution_of_0_02():
     assert abs(memory.mean()) < 5e-4
 
 
+def test_a_task_starts_as_its_seed_says():
+    def started(seed):
+        task = layers.TaskTokens(2, 64, 50, 4, num_query_tokens=50)
+        task.build()
+        task.start(seed)
+        drawn = [task.memory[1].memory, task.head.kernel, task.queries]
+        return [keras.ops.convert_to_numpy(variable) for variable in drawn]
+
+    stddevs = (0.02, 0.02, 0.125)
+    for value, again, other, stddev in zip(*map(started, (1, 1, 2)), stddevs):
+        np.testing.assert_array_equal(value, again)
+        assert np.abs(value - other).max() > stddev
+        np.testing.assert_allclose(value.std(), stddev, rtol=0.2)
+
+
 def test_masked_mha_equals_keras_attention_on_the_base_stream():
     ours = layers.MaskedMHA(2)
     theirs = keras.layers.MultiHeadAttention(2, 4)

@@ -6,6 +6,7 @@ import pytest
 from conftest import make_backbone
 
 import keras_memvit
+from keras_memvit.recipes import adamw_optimizer
 from keras_memvit.recipes import paper_optimizer
 from keras_memvit.recipes import sweep
 
@@ -52,9 +53,7 @@ def test_candidates_equal_training_alone(source, data, tmp_path):
         and row["seed"] == 1
     ]
     alone = keras_memvit.build(backbone, {"bright": 2}, num_memory_tokens=3)
-    layer, rng = alone.task_layers["bright"], np.random.default_rng(1)
-    for variable in [layer.memory[0].memory, layer.head.kernel]:
-        variable.assign(rng.normal(0, 0.02, variable.shape))
+    alone.task_layers["bright"].start(1)
     alone.compile(paper_optimizer(0.3))
     alone.fit(*data, epochs=4, batch_size=16, verbose=0)
     expected = alone.evaluate(*data, return_dict=True, verbose=0)
@@ -68,6 +67,29 @@ def test_candidates_equal_training_alone(source, data, tmp_path):
         and r["num_memory_tokens"] == result.best["num_memory_tokens"]
     ]
     assert min(abs(best["loss"] - loss) for loss in seeds) < 1e-4
+
+
+def test_a_deep_readout_is_swept_with_adamw(data):
+    backbone = make_backbone(num_layers=1)
+    spec = keras_memvit.TaskSpec("bright", 2, 1, readout="deep")
+    options = {"epochs": 4, "batch_size": 16}
+    result = sweep(
+        backbone,
+        spec,
+        data,
+        data,
+        learning_rates=(0.001, 0.01),
+        num_memory_tokens=(1,),
+        optimizer=adamw_optimizer,
+        **options,
+    )
+    alone = keras_memvit.build(backbone, spec)
+    alone.task_layers["bright"].start(0)
+    alone.compile(adamw_optimizer(0.01))
+    alone.fit(*data, verbose=0, **options)
+    expected = alone.evaluate(*data, return_dict=True, verbose=0)
+    (row,) = [row for row in result.table if row["learning_rate"] == 0.01]
+    np.testing.assert_allclose(row["val_loss"], expected["loss"], rtol=1e-4)
 
 
 def test_one_task_and_something_to_try(data):

@@ -163,7 +163,9 @@ def _from_folder(folder):
         if path.is_dir() and not path.name.startswith(".")
     }
     files = [file for found in classes.values() for file in found]
-    with concurrent.futures.ThreadPoolExecutor() as pool:
+    with concurrent.futures.ThreadPoolExecutor() as pool, warnings.catch_warnings():
+        # Pillow's, about sizes that `read_image` refuses by itself.
+        warnings.filterwarnings("ignore", "Image size", category=Warning)
         reasons = dict(zip(files, pool.map(_defect, files)))
     skipped = [(str(file), reason) for file, reason in reasons.items() if reason]
     good = {

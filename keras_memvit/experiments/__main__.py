@@ -36,6 +36,7 @@ def parse(argv=None):
         "--augment", choices=["none", "inception", "pad"], default="none"
     )
     parser.add_argument("--views", type=int, default=1, help="crops stored an image")
+    parser.add_argument("--dtype", help="of regimes that train from images")
     parser.add_argument(
         "--smoke",
         action="store_true",

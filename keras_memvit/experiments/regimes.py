@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_memvit.baselines import baseline
 from keras_memvit.builder import build
+from keras_memvit.recipes import adamw_optimizer
 from keras_memvit.recipes import paper_optimizer
 from keras_memvit.task_spec import TaskSpec
 
@@ -29,11 +30,19 @@ REGIMES = (*BASELINES, "unmasked", *MASKED)
 WITH_CELLS = ("propagated", "updated", "unmasked", *MASKED)
 RATES = {
     "head": (0.1, 0.3, 1.0, 3.0),
-    "full": (0.003, 0.01, 0.03),
-    "unmasked": (0.03, 0.1),
-    "lora": (0.03, 0.1),
+    "full": (1e-5, 3e-5),
+    "masked": (0.1, 0.3, 1.0),
+    "deep": (1e-3, 3e-3, 1e-2),
+    "deep4": (1e-3, 3e-3, 1e-2),
 }
-DEFAULT_RATES = (0.03, 0.1, 0.3)
+DEFAULT_RATES = (0.03, 0.1)
+# Where AdamW does better than the paper's SGD (full fine-tuning: much better).
+ADAMW = ("full", "deep", "deep4")
+
+
+def optimizer_of(regime, rate):
+    """What trains this regime."""
+    return adamw_optimizer(rate) if regime in ADAMW else paper_optimizer(rate)
 
 
 @dataclasses.dataclass
@@ -66,12 +75,9 @@ def train_masked(backbone, splits, regime, cells, candidates, epochs, batch_size
     spec = {"num_memory_tokens": cells, **MASKED[regime]}
     model = build(backbone, [TaskSpec(n, splits.num_classes, **spec) for n in names])
     for name, (_, seed) in zip(names, candidates):
-        rng = np.random.default_rng(seed)
-        for variable in model.task_layers[name].weights:
-            if "class_token" not in variable.path and "bias" not in variable.path:
-                variable.assign(rng.normal(0.0, 0.02, variable.shape))
+        model.task_layers[name].start(seed)
     rates = {name: rate for name, (rate, _) in zip(names, candidates)}
-    model.compile(paper_optimizer(1.0), learning_rate_multipliers=rates)
+    model.compile(optimizer_of(regime, 1.0), learning_rate_multipliers=rates)
     options = {"batch_size": batch_size, "verbose": 0}
     model.fit(_for_all(splits.stores["train"], names), epochs=epochs, **options)
     accuracy = {}
@@ -88,8 +94,11 @@ def train_masked(backbone, splits, regime, cells, candidates, epochs, batch_size
     ]
 
 
-def train_alone(backbone, splits, regime, cells, rate, seed, epochs):
-    """Trains one candidate of any other regime, from images or frozen features."""
+def train_alone(backbone, splits, regime, cells, rate, seed, epochs, dtype=None):
+    """Trains one candidate of any other regime, from images or frozen features.
+
+    `dtype` is the precision of those trained from images.
+    """
     keras.utils.set_random_seed(seed)
     shape = splits.train.image_size
     if regime == "head":
@@ -107,7 +116,7 @@ def train_alone(backbone, splits, regime, cells, rate, seed, epochs):
         validation, test = (splits.validation, None), (splits.test, None)
         if regime == "unmasked":
             spec = TaskSpec("task", splits.num_classes, cells)
-            model = build(backbone, spec, attention="unmasked")
+            model = build(backbone, spec, attention="unmasked", dtype=dtype)
         else:
             model = baseline(
                 backbone,
@@ -115,8 +124,9 @@ def train_alone(backbone, splits, regime, cells, rate, seed, epochs):
                 BASELINES[regime],
                 image_shape=(*shape, 3),
                 num_memory_tokens=cells,
+                dtype=dtype,
             )
-    optimizer = paper_optimizer(rate)
+    optimizer = optimizer_of(regime, rate)
     if regime == "unmasked":
         model.compile(optimizer)
     else:

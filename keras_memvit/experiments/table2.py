@@ -49,7 +49,7 @@ def run(args):
             rows.append(_cell(backbone, splits, regime, cells, output, args))
             print(report.line(rows[-1]), flush=True)
     facts = {
-        "backbone": "random weights" if args.smoke else str(args.backbone),
+        "backbone": _name(args),
         "data": args.name,
         "image_size": args.image_size,
         "classes": len(class_names),
@@ -83,7 +83,7 @@ def _cell(backbone, splits, regime, cells, output, args):
             _write_json(path, done)
         for rate, seed in missing if regime not in MASKED else ():
             done[key(rate, seed)] = train_alone(
-                backbone, splits, regime, cells, rate, seed, args.epochs
+                backbone, splits, regime, cells, rate, seed, args.epochs, args.dtype
             )
             _write_json(path, done)
 
@@ -149,10 +149,18 @@ def _base_difference(backbone, splits):
     return model.verify_unchanged(splits.test[0][0])["base"]
 
 
+def _name(args):
+    """The backbone in words; of a local preset, its folder's name."""
+    if args.smoke:
+        return "random weights"
+    folder = pathlib.Path(args.backbone)
+    return folder.name if folder.is_dir() else args.backbone
+
+
 def _check_settings(output, args):
     """Results of other settings must not be mixed with these."""
     own = ("data", "backbone", "image_size", "max_per_class", "augment", "views")
-    own += ("epochs", "batch_size", "smoke")
+    own += ("epochs", "batch_size", "dtype", "smoke")
     settings = {"version": __version__}
     settings.update({name: str(getattr(args, name)) for name in own})
     path = output / "settings.json"

@@ -168,9 +168,11 @@ class MaskedMHA(keras.layers.Layer):
     def read(self, queries, reader):
         """Learned queries over the base tokens alone: (R, D) -> (B, R, D).
 
-        `softmax(Q Kᵀ / sqrt(d)) V` by head, without the output projection.
+        `softmax(Q Kᵀ) V` by head, without the output projection. The queries are
+        parameters themselves: without `1 / sqrt(d)` a step of the optimiser moves
+        their scores that much further, which they need beside a head.
         """
-        query = self._heads(queries) / math.sqrt(self.head_dim)  # (R, H, d)
+        query = self._heads(queries)  # (R, H, d)
         scores = ops.cast(reader.shared_scores(query), "float32")
         weights = ops.cast(ops.softmax(scores, axis=-1), query.dtype)
         values = reader.mean(weights)  # (B, R, H, d)
