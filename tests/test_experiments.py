@@ -11,51 +11,59 @@ import time
 import numpy as np
 import pytest
 
+from keras_memvit.data import ImageBatches
+from keras_memvit.data import load
 from keras_memvit.experiments import report
 from keras_memvit.experiments import table2
 from keras_memvit.experiments.__main__ import parse
+from keras_memvit.experiments.regimes import Splits
+from keras_memvit.experiments.regimes import train_alone
 
-SMOKE = ["table2", "--smoke", "--regimes", "head", "class", "masked", "deep"]
+SMOKE = ["table2", "--smoke", "--regimes"]
 
 
 def test_the_command_writes_table_csv_and_plots(tmp_path, capsys):
     pytest.importorskip("matplotlib")
-    rows = table2.run(parse([*SMOKE, "--output", str(tmp_path)]))
+    command = [*SMOKE, "head", "class", "deep", "--output", str(tmp_path)]
+    rows = table2.run(parse(command))
     assert [(row["regime"], row["cells"]) for row in rows] == [
         ("head", 0),
         ("class", 0),
-        ("masked", 1),
-        ("masked", 2),
         ("deep", 1),
         ("deep", 2),
     ]
     for row in rows:
-        assert len(row["accuracies"]) == 2 and row["learning_rate"] in (0.1, 0.3)
+        seeds = 1 if row["regime"] == "class" else 2
+        assert len(row["accuracies"]) == seeds and row["learning_rate"] in (0.1, 0.3)
         np.testing.assert_allclose(row["mean"], np.mean(row["accuracies"]))
     # Three classes of coloured noise are easy.
     assert all(row["mean"] > 0.8 for row in rows)
     counts = {(row["regime"], row["cells"]): row["parameters"] for row in rows}
-    assert counts["masked", 2] == 32 + 2 * 2 * 32 + 33 * 3
+    assert counts["class", 0] == 32 + 33 * 3
     assert counts["deep", 1] == 32 + 2 * 32 + 2 * 32 + (3 * 32 + 1) * 3
     with open(tmp_path / "table.csv") as file:
         found = [float(row["mean"]) for row in csv.DictReader(file)]
     np.testing.assert_allclose(found, [row["mean"] for row in rows])
     table = (tmp_path / "table.md").read_text()
     assert "base tokens: 0.0" in table and "| CIFAR-100 | 91.8 |" in table
-    for name in ("cells", "parameters"):
-        assert (tmp_path / f"accuracy_by_{name}.svg").stat().st_size > 1000
+    for name in (
+        "accuracy_by_cells.svg",
+        "accuracy_by_parameters.svg",
+        "attention.png",
+    ):
+        assert (tmp_path / name).stat().st_size > 1000
     # Once more: nothing is trained again, and the answers are the same.
     times = {p: p.stat().st_mtime_ns for p in (tmp_path / "cells").iterdir()}
-    assert table2.run(parse([*SMOKE, "--output", str(tmp_path)])) == rows
+    assert table2.run(parse(command)) == rows
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cells").iterdir()} == times
     with pytest.raises(ValueError, match=r"differ in \['batch_size'\]"):
-        table2.run(parse([*SMOKE, "--batch-size", "7", "--output", str(tmp_path)]))
+        table2.run(parse([*command, "--batch-size", "7"]))
 
 
 def test_a_killed_run_goes_on(tmp_path):
-    command = [sys.executable, "-m", "keras_memvit.experiments", *SMOKE]
+    command = [*SMOKE, "head", "masked", "--output", str(tmp_path)]
     with subprocess.Popen(
-        [*command, "--output", str(tmp_path)],
+        [sys.executable, "-m", "keras_memvit.experiments", *command],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
@@ -67,18 +75,54 @@ def test_a_killed_run_goes_on(tmp_path):
         os.kill(process.pid, signal.SIGKILL)
     assert not (tmp_path / "table.md").exists()
     before = json.loads(first.read_text())
-    rows = table2.run(parse([*SMOKE, "--output", str(tmp_path)]))
-    assert len(rows) == 6
+    rows = table2.run(parse(command))
+    assert [(row["regime"], row["cells"]) for row in rows] == [
+        ("head", 0),
+        ("masked", 1),
+        ("masked", 2),
+    ]
     after = json.loads(first.read_text())
     assert {key: after[key] for key in before} == before
 
 
+def test_regimes_from_images_see_another_order_each_epoch(monkeypatch):
+    orders = []
+    read = ImageBatches.__getitem__
+
+    def reading(self, index):
+        if self.shuffle:
+            orders.append((self.epoch, tuple(self.order)))
+        return read(self, index)
+
+    monkeypatch.setattr(ImageBatches, "__getitem__", reading)
+    backbone, images = table2._smoke_backbone(), table2._smoke_data()
+    found = load(images, image_size=32, augment=None, validation_split=0.3)
+    splits = Splits(found.train, found.validation, found.validation, {}, {}, 3)
+    train_alone(backbone, splits, "class", 0, 0.1, seed=0, epochs=3)
+    by_epoch = {epoch: order for epoch, order in orders}
+    assert sorted(by_epoch) == [0, 1, 2]
+    in_order = tuple(range(len(found.train.examples)))
+    assert len({in_order, *by_epoch.values()}) == 4
+
+
 def test_the_share_of_the_gap():
     rows = [
-        {"regime": name, "cells": cells, "mean": mean, "spread": 0.0, "parameters": 1}
+        {"regime": name, "cells": cells, "mean": mean, "parameters": 1}
         for name, cells, mean in (("full", 0, 0.9), ("head", 0, 0.5), ("deep", 5, 0.8))
     ]
-    facts = dict.fromkeys(("data", "backbone", "base_difference", "seeds", "epochs"), 0)
+    rows = [{**row, "spread": 0.0, "accuracies": [row["mean"]] * 2} for row in rows]
+    facts = dict.fromkeys(
+        (
+            "image_seeds",
+            "image_epochs",
+            "data",
+            "backbone",
+            "base_difference",
+            "seeds",
+            "epochs",
+        ),
+        0,
+    )
     facts |= dict.fromkeys(("classes", "train", "validation", "test", "image_size"), 0)
     table = report.markdown(rows, facts)
     assert "| memory + deep readout, masked, 5 cells | 80.0 ± 0.0 | 75% | 1 |" in table

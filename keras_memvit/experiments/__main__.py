@@ -29,7 +29,13 @@ def parse(argv=None):
     parser.add_argument("--cells", nargs="+", type=int, default=[1, 5, 10, 20])
     parser.add_argument("--learning-rates", nargs="+", type=float)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--image-seeds", type=int, help="of regimes that train from images; slow ones"
+    )
     parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument(
+        "--image-epochs", type=int, help="of regimes that train from images"
+    )
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--max-per-class", type=int)
     parser.add_argument(
@@ -46,9 +52,11 @@ def parse(argv=None):
     if args.smoke:
         args.data, args.backbone, args.image_size = "coloured noise", None, 32
         args.cells, args.learning_rates = [1, 2], [0.1, 0.3]
-        args.seeds, args.epochs = 2, 8
+        args.seeds, args.image_seeds, args.epochs = 2, 1, 8
     elif not args.data or not args.backbone:
         parser.error("--data and --backbone are required, or --smoke")
+    args.image_seeds = args.image_seeds or args.seeds
+    args.image_epochs = args.image_epochs or args.epochs
     args.name = args.name or pathlib.Path(args.data).name
     return args
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from keras_memvit.baselines import baseline
 from keras_memvit.builder import build
+from keras_memvit.compose import rename
+from keras_memvit.fit_callbacks import EpochOfData
 from keras_memvit.recipes import adamw_optimizer
 from keras_memvit.recipes import paper_optimizer
 from keras_memvit.task_spec import TaskSpec
@@ -27,6 +29,7 @@ BASELINES = {
     "updated": "propagated_update",
 }
 REGIMES = (*BASELINES, "unmasked", *MASKED)
+FROM_STORES = ("head", *MASKED)  # without images; all others train from these
 WITH_CELLS = ("propagated", "updated", "unmasked", *MASKED)
 RATES = {
     "head": (0.1, 0.3, 1.0, 3.0),
@@ -69,7 +72,8 @@ def train_masked(backbone, splits, regime, cells, candidates, epochs, batch_size
 
     Returns:
         A list of dicts `validation`, `test` (accuracies) and `parameters`, in
-        the order of `candidates`.
+        the order of `candidates`; and a model of the last candidate, its task
+        named "task".
     """
     names = [f"c{i}" for i in range(len(candidates))]
     spec = {"num_memory_tokens": cells, **MASKED[regime]}
@@ -85,13 +89,14 @@ def train_masked(backbone, splits, regime, cells, candidates, epochs, batch_size
         store = _for_all(splits.stores[split], names)
         accuracy[split] = model.evaluate(store, return_dict=True, **options)
     parameters = model.task_layers[names[0]].count_params()
-    return [
+    results = [
         {
             **{split: logs[f"{name}_accuracy"] for split, logs in accuracy.items()},
             "parameters": parameters,
         }
         for name in names
     ]
+    return results, rename(model, names[-1], "task")
 
 
 def train_alone(backbone, splits, regime, cells, rate, seed, epochs, dtype=None):
@@ -111,8 +116,7 @@ def train_alone(backbone, splits, regime, cells, rate, seed, epochs, dtype=None)
             [keras.Input((width,)), keras.layers.Dense(splits.num_classes)]
         )
     else:
-        train = (splits.train.ordered(splits.train.augment), None)
-        train[0].shuffle = True
+        train = (splits.train, None)
         validation, test = (splits.validation, None), (splits.test, None)
         if regime == "unmasked":
             spec = TaskSpec("task", splits.num_classes, cells)
@@ -135,7 +139,10 @@ def train_alone(backbone, splits, regime, cells, rate, seed, epochs, dtype=None)
         batches = len(train[0]) if train[1] is None else -(-len(train[0]) // 32)
         schedule.span(0, epochs * batches)  # which `MemoryViT.fit` does by itself
         model.compile(optimizer, loss, metrics=["accuracy"])
-    model.fit(*train, epochs=epochs, verbose=0)
+    # A plain Keras model does not tell the data which epoch it is: without it
+    # the order would stay the same.
+    callbacks = [] if regime in FROM_STORES else [EpochOfData(splits.train)]
+    model.fit(*train, epochs=epochs, callbacks=callbacks, verbose=0)
     found = {}
     for split, data in (("validation", validation), ("test", test)):
         logs = model.evaluate(*data, return_dict=True, verbose=0)

@@ -1,8 +1,11 @@
 """The table in the paper's form, a CSV, and plots."""
 
 import csv
+import importlib.util
 import json
 import math
+
+from keras_memvit import plot
 
 # Table 2: ViT-B/32, ImageNet-21k, accuracy in per cent.
 PAPER = {
@@ -53,10 +56,16 @@ def label(row):
     return NAMES[row["regime"]] + cells
 
 
+def percent(row):
+    """Mean accuracy, and its spread where there are several seeds."""
+    several = len(row["accuracies"]) > 1
+    return f"{100 * row['mean']:.1f}" + several * f" ± {100 * row['spread']:.1f}"
+
+
 def line(row):
     """One result as it comes in."""
     return (
-        f"{label(row)}: {100 * row['mean']:.1f} ± {100 * row['spread']:.1f} % "
+        f"{label(row)}: {percent(row)} % "
         f"(learning rate {row['learning_rate']}, {row['parameters']:,} parameters)"
     )
 
@@ -76,14 +85,21 @@ def write(output, rows, facts):
         writer.writeheader()
         writer.writerows(rows)
     (output / "table.md").write_text(markdown(rows, facts))
-    try:
-        import matplotlib
-    except ImportError:
+    if not has_matplotlib():
         print("No plots: pip install matplotlib")
         return
-    matplotlib.use("Agg")
     _plot(output, rows, "cells", "memory tokens per layer", False)
     _plot(output, rows, "parameters", "trainable parameters", True)
+
+
+def write_attention(output, model, image):
+    """Where the last masked task's class token looks: `attention.png`."""
+    if has_matplotlib():
+        plot.attention(model, image, "task", path=output / "attention.png")
+
+
+def has_matplotlib():
+    return importlib.util.find_spec("matplotlib") is not None
 
 
 def markdown(rows, facts):
@@ -96,9 +112,10 @@ def markdown(rows, facts):
         f"{facts['classes']} classes; {facts['train']:,} images to train, "
         f"{facts['validation']:,} to choose the learning rate, {facts['test']:,} to "
         f"test, at {facts['image_size']} px; {facts['epochs']} epochs; "
-        f"{facts['seeds']} seeds (mean ± standard deviation). Backbone: "
-        f"{facts['backbone']}. Difference that a masked task makes to the base tokens: "
-        f"{facts['base_difference']}.",
+        f"{facts['seeds']} seeds (mean ± standard deviation); regimes that train from "
+        f"images: {facts['image_epochs']} epochs, seeds: {facts['image_seeds']}. "
+        f"Backbone: {facts['backbone']}. Difference that a masked task makes to the "
+        f"base tokens: {facts['base_difference']}.",
         "",
         "| regime | test accuracy, % | share of the gap head to full | parameters |",
         "|---|---|---|---|",
@@ -107,8 +124,7 @@ def markdown(rows, facts):
         share = (row["mean"] - means.get("head", math.nan)) / gap if gap else math.nan
         shown = f"{share:.0%}" if gap > 0 else "-"
         lines.append(
-            f"| {label(row)} | {100 * row['mean']:.1f} ± {100 * row['spread']:.1f} | "
-            f"{shown} | {row['parameters']:,} |"
+            f"| {label(row)} | {percent(row)} | {shown} | {row['parameters']:,} |"
         )
     lines += [
         "",
@@ -125,9 +141,10 @@ def markdown(rows, facts):
 
 def _plot(output, rows, column, title, logarithmic):
     """Accuracy against a column, a line a regime that has cells."""
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
-    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
     for regime in dict.fromkeys(row["regime"] for row in rows):
         own = [row for row in rows if row["regime"] == regime]
         means, spreads = ([100 * r[k] for r in own] for k in ("mean", "spread"))
@@ -145,4 +162,3 @@ def _plot(output, rows, column, title, logarithmic):
     if axes.get_legend_handles_labels()[0]:
         axes.legend()
     figure.savefig(output / f"accuracy_by_{column}.svg")
-    pyplot.close(figure)

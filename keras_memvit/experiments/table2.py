@@ -14,6 +14,7 @@ from keras_memvit.data import load
 from keras_memvit.data.load import split_by_class
 from keras_memvit.experiments import report
 from keras_memvit.experiments.regimes import DEFAULT_RATES
+from keras_memvit.experiments.regimes import FROM_STORES
 from keras_memvit.experiments.regimes import MASKED
 from keras_memvit.experiments.regimes import RATES
 from keras_memvit.experiments.regimes import WITH_CELLS
@@ -59,6 +60,8 @@ def run(args):
         "skipped": len(skipped),
         "epochs": args.epochs,
         "seeds": args.seeds,
+        "image_epochs": args.image_epochs,
+        "image_seeds": args.image_seeds,
         "base_difference": _base_difference(backbone, splits),
     }
     report.write(output, rows, facts)
@@ -78,19 +81,24 @@ def _cell(backbone, splits, regime, cells, output, args):
         missing = [c for c in candidates if key(*c) not in done]
         if regime in MASKED and missing:
             options = (args.epochs, args.batch_size)
-            found = train_masked(backbone, splits, regime, cells, missing, *options)
+            found, model = train_masked(
+                backbone, splits, regime, cells, missing, *options
+            )
+            report.write_attention(output, model, splits.test[0][0][0])
             done.update({key(*c): result for c, result in zip(missing, found)})
             _write_json(path, done)
         for rate, seed in missing if regime not in MASKED else ():
+            epochs = args.epochs if regime in FROM_STORES else args.image_epochs
             done[key(rate, seed)] = train_alone(
-                backbone, splits, regime, cells, rate, seed, args.epochs, args.dtype
+                backbone, splits, regime, cells, rate, seed, epochs, args.dtype
             )
             _write_json(path, done)
 
     train([(rate, 0) for rate in rates])
     best = max(rates, key=lambda rate: done[key(rate, 0)]["validation"])
-    train([(best, seed) for seed in range(args.seeds)])
-    results = [done[key(best, seed)] for seed in range(args.seeds)]
+    seeds = range(args.seeds if regime in FROM_STORES else args.image_seeds)
+    train([(best, seed) for seed in seeds])
+    results = [done[key(best, seed)] for seed in seeds]
     accuracies = [result["test"] for result in results]
     return {
         "regime": regime,
@@ -124,7 +132,7 @@ def _splits(backbone, source, output, args):
         {},
         len(found.class_names),
     )
-    if set(args.regimes) & {*MASKED, "head"}:
+    if set(args.regimes) & set(FROM_STORES):
         for split in ("train", "validation", "test"):
             batches = getattr(splits, split)
             views = args.views if split == "train" else 1
@@ -160,7 +168,7 @@ def _name(args):
 def _check_settings(output, args):
     """Results of other settings must not be mixed with these."""
     own = ("data", "backbone", "image_size", "max_per_class", "augment", "views")
-    own += ("epochs", "batch_size", "dtype", "smoke")
+    own += ("epochs", "image_epochs", "batch_size", "dtype", "smoke")
     settings = {"version": __version__}
     settings.update({name: str(getattr(args, name)) for name in own})
     path = output / "settings.json"
