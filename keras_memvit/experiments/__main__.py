@@ -46,7 +46,7 @@ def parse(argv=None):
     parser.add_argument(
         "--smoke",
         action="store_true",
-        help="all of it in a minute: coloured noise, a tiny random backbone",
+        help="all of it, small: coloured noise, a tiny random backbone",
     )
     args = parser.parse_args(argv)
     if args.smoke:
