@@ -3,9 +3,10 @@
     apt-get install dataset-fashion-mnist openclipart-png
     python examples/table2_data.py --output data
 
-makes `data/fashion_mnist`, `data/openclipart` (folders of the packages with at
-least 95 images, by top folder) and `data/digits` (scikit-learn's), each a
-folder of class folders. `--root` says where the packages' `share` folder is.
+makes `data/fashion_mnist` (a part of its official training and test images),
+`data/openclipart` (folders of the package with at least 95 images, by top
+folder) and `data/digits` (scikit-learn's), each a folder of class folders.
+`--root` says where the packages' `share` folder is.
 """
 
 import argparse
@@ -28,7 +29,8 @@ CLASSES = [
     "Bag",
     "Ankle boot",
 ]
-PER_CLASS = 400  # Fashion-MNIST images that are written, of 6,000
+# Fashion-MNIST images a class that are written, of 6,000 and 1,000.
+PER_CLASS = {"train": 400, "test": 200}
 NO_TASK = ("special", "unsorted")
 FEWEST = 95
 
@@ -47,13 +49,15 @@ def write_images(folder, images, labels, names):
 
 
 def fashion_mnist(root, output):
-    images = read_idx(root / FASHION / "train-images-idx3-ubyte.gz", 16)
-    labels = read_idx(root / FASHION / "train-labels-idx1-ubyte.gz", 8)
-    images = images.reshape(-1, 28, 28)
-    kept = np.sort(
-        np.concatenate([np.flatnonzero(labels == k)[:PER_CLASS] for k in range(10)])
-    )
-    write_images(output / "fashion_mnist", images[kept], labels[kept], CLASSES)
+    for part, file in (("train", "train"), ("test", "t10k")):
+        images = read_idx(root / FASHION / f"{file}-images-idx3-ubyte.gz", 16)
+        labels = read_idx(root / FASHION / f"{file}-labels-idx1-ubyte.gz", 8)
+        images = images.reshape(-1, 28, 28)
+        count = PER_CLASS[part]
+        kept = [np.flatnonzero(labels == k)[:count] for k in range(len(CLASSES))]
+        kept = np.sort(np.concatenate(kept))
+        folder = output / "fashion_mnist" / part
+        write_images(folder, images[kept], labels[kept], CLASSES)
 
 
 def openclipart(root, output):

@@ -1,5 +1,6 @@
 """`data.load`: every kind of image file, the same batches under one seed."""
 
+import shutil
 import warnings
 
 import keras
@@ -97,6 +98,20 @@ def test_a_split_keeps_classes_and_every_image_once(folder):
     np.testing.assert_array_equal(again.train[0][0], found.train[0][0])
     other = load(folder, image_size=16, augment=None, validation_split=0.3, seed=2)
     assert not np.array_equal(other.train[0][0], found.train[0][0])
+
+
+def test_a_folder_may_have_its_own_part_to_validate(folder, tmp_path_factory):
+    whole = tmp_path_factory.mktemp("parts")
+    for part in ("train", "test"):
+        shutil.copytree(folder, whole / part)
+    (whole / "test" / "dogs" / "0.png").unlink()
+    found = load(whole, image_size=16, augment=None, max_per_class=3)
+    assert found.class_names == ["cats", "dogs"]
+    labels = [part.arrays()[1].tolist() for part in (found.train, found.validation)]
+    assert labels == [[0] * 3 + [1] * 3, [0] * 10 + [1] * 5]
+    (whole / "test" / "dogs").rename(whole / "test" / "wolves")
+    with pytest.raises(ValueError, match=r"in 'test' alone: \['wolves'\]"):
+        load(whole)
 
 
 def test_what_cannot_be_used_is_left_out_and_named(folder):

@@ -1,6 +1,5 @@
 """`data.load`: class folders, arrays or a TFDS name as training batches."""
 
-import concurrent.futures
 import dataclasses
 import functools
 import io
@@ -10,12 +9,10 @@ import warnings
 
 import numpy as np
 
+from keras_memvit.data.class_folders import from_folder
 from keras_memvit.data.image_batches import CROPS
 from keras_memvit.data.image_batches import ImageBatches
-from keras_memvit.data.pictures import UnreadableImage
 from keras_memvit.data.pictures import read_image
-
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 @dataclasses.dataclass
@@ -48,7 +45,8 @@ def load(
     """Loads labelled images as batches to train from.
 
     Args:
-        source: a folder with one folder of images a class (searched deeply);
+        source: a folder with one folder of images a class (searched deeply),
+            or with two such folders, `train` and `validation` (`val`, `test`);
             arrays `(images, labels)`, uint8 `(n, h, w, 3)` or `(n, h, w)`;
             or a TensorFlow Datasets name such as `"cifar100"` or its builder.
         image_size: int or `(height, width)`, the model's.
@@ -119,8 +117,9 @@ def _examples(source):
         examples, names = _from_arrays(*map(np.asarray, source))
         return examples, None, names, []
     if isinstance(source, (str, os.PathLike)) and pathlib.Path(source).is_dir():
-        examples, names, skipped = _from_folder(pathlib.Path(source))
-        return examples, None, names, skipped
+        found = from_folder(pathlib.Path(source))
+        _require_classes(found[2])
+        return found
     if isinstance(source, str) or hasattr(source, "as_data_source"):
         return _from_tfds(source)
     raise ValueError(
@@ -149,48 +148,6 @@ def _from_arrays(images, labels):
     ]
     _require_classes(sorted(set(labels.tolist())))
     return examples, [str(k) for k in range(labels.max() + 1)]
-
-
-def _from_folder(folder):
-    """Every readable image below each class folder."""
-    classes = {
-        path.name: sorted(
-            file
-            for file in path.rglob("*")
-            if file.suffix.lower() in SUFFIXES and file.is_file()
-        )
-        for path in sorted(folder.iterdir())
-        if path.is_dir() and not path.name.startswith(".")
-    }
-    files = [file for found in classes.values() for file in found]
-    with concurrent.futures.ThreadPoolExecutor() as pool, warnings.catch_warnings():
-        # Pillow's, about sizes that `read_image` refuses by itself.
-        warnings.filterwarnings("ignore", "Image size", category=Warning)
-        reasons = dict(zip(files, pool.map(_defect, files)))
-    skipped = [(str(file), reason) for file, reason in reasons.items() if reason]
-    good = {
-        name: [file for file in found if reasons[file] is None]
-        for name, found in classes.items()
-    }
-    empty = [name for name, found in good.items() if not found]
-    skipped += [(str(folder / name), "no image in this class") for name in empty]
-    names = [name for name in good if name not in empty]
-    _require_classes(names)
-    examples = [
-        (functools.partial(read_image, file), label)
-        for label, name in enumerate(names)
-        for file in good[name]
-    ]
-    return examples, names, skipped
-
-
-def _defect(file):
-    """Why an image file cannot be used, or None."""
-    try:
-        read_image(file)
-    except UnreadableImage as error:
-        return str(error)
-    return None
 
 
 def _from_tfds(source):
