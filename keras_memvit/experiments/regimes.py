@@ -35,11 +35,11 @@ RATES = {
     "head": (0.1, 0.3, 1.0, 3.0),
     "full": (1e-5, 3e-5),
     "lora": (1e-3, 3e-3),
-    "masked": (0.1, 0.3, 1.0),
+    "masked": (0.03, 0.1, 0.3, 1.0),
     "deep": (1e-3, 3e-3),
     "deep4": (1e-3, 3e-3),
 }
-DEFAULT_RATES = (0.03, 0.1)
+DEFAULT_RATES = (0.003, 0.01, 0.03)
 # Where AdamW does better than the paper's SGD (full fine-tuning: much better).
 ADAMW = ("full", "lora", "deep", "deep4")
 
