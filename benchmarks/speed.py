@@ -14,6 +14,8 @@ to one core and counts its CPU time, which other processes disturb less.
   the bare forward pass;
 - ten tasks: inference with 10 such tasks, over the same; the ideal is
   `1 + 10 / (N + 1)` with `N` patches;
+- deep train, deep ten tasks: both with a deep readout of 4 query tokens a layer,
+  over the same without;
 - backbone: our bare forward pass over that of the KerasHub backbone that it
   was converted from;
 - memory: peak memory of a training step over that of inference, same model
@@ -35,9 +37,10 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 BACKENDS = ("jax", "torch", "tensorflow")
-NUM_PATCHES = {"vit_s14_98": 49, "vit_b16_224": 196}
+NUM_PATCHES = {"vit_s14_98": 49, "vit_b16_224": 196, "vit_b32_224": 49}
 TRAIN_GOALS = {"jax": 1.25, "tensorflow": 1.25, "torch": 1.35}
 MEMORY_GOAL = 1.3
+DEEP_GOAL = 1.1
 
 
 def run_child(backend, size, what, args, *options):
@@ -91,6 +94,10 @@ def figures(backend, size, result):
         ("train", ratio(times, "train", "bare"), TRAIN_GOALS[backend]),
         ("ten tasks", ratio(times, "ten_tasks", "bare"), 1.05 * ideal),
     ]
+    rows += [
+        ("deep train", ratio(times, "deep_train", "train"), DEEP_GOAL),
+        ("deep ten tasks", ratio(times, "deep_ten_tasks", "ten_tasks"), DEEP_GOAL),
+    ]
     if "original" in times["seconds"]:
         rows.append(("backbone", ratio(times, "bare", "original"), 1.0))
     peak = result["train"]["peak"] / result["inference"]["peak"]
@@ -122,7 +129,7 @@ def main():
     )
     parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=installed)
     parser.add_argument(
-        "--sizes", nargs="+", choices=list(NUM_PATCHES), default=list(NUM_PATCHES)
+        "--sizes", nargs="+", choices=NUM_PATCHES, default=["vit_s14_98", "vit_b16_224"]
     )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")

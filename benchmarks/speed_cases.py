@@ -33,6 +33,8 @@ import keras_memvit
 # must then be confined to one core, or idling threads count too.
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
+DEEP = {"readout": "deep", "num_query_tokens": 4}
+
 
 def timed_steps(size):
     """The functions to time, by name."""
@@ -48,6 +50,11 @@ def timed_steps(size):
         steps["original"] = predict_step(original, normalized)
     steps["train"] = train_step(trained, images, {"a": labels})
     steps["ten_tasks"] = predict_step(many_task_model(backbone, 10), images)
+    deep = one_task_model(backbone, **DEEP)
+    steps["deep_train"] = train_step(deep, images, {"a": labels})
+    steps["deep_ten_tasks"] = predict_step(
+        many_task_model(backbone, 10, **DEEP), images
+    )
     steps["fine_tuning"] = train_step(fine_tuning_model(backbone), images, labels)
     return steps
 

@@ -23,6 +23,17 @@ SIZES = {
             mlp_dim=1536,
         ),
     ),
+    "vit_b32_224": (
+        16,
+        dict(
+            image_shape=(224, 224, 3),
+            patch_size=32,
+            num_layers=12,
+            num_heads=12,
+            hidden_dim=768,
+            mlp_dim=3072,
+        ),
+    ),
     "vit_b16_224": (
         8,
         dict(
@@ -104,19 +115,21 @@ def random_batch(size):
     return tuple(map(keras.ops.convert_to_tensor, (images, labels)))
 
 
-def one_task_model(backbone):
-    """A compiled model of one masked task."""
-    model = keras_memvit.build(
-        backbone, {"a": NUM_CLASSES}, num_memory_tokens=NUM_MEMORY_TOKENS
-    )
+def one_task_model(backbone, **readout):
+    """A compiled model of one masked task; see `TaskSpec` about its readout."""
+    spec = keras_memvit.TaskSpec("a", NUM_CLASSES, NUM_MEMORY_TOKENS, **readout)
+    model = keras_memvit.build(backbone, spec)
     model.compile()
     return model
 
 
-def many_task_model(backbone, count):
+def many_task_model(backbone, count, **readout):
     """A model of this many independent tasks."""
-    tasks = {f"task_{i}": NUM_CLASSES for i in range(count)}
-    return keras_memvit.build(backbone, tasks, num_memory_tokens=NUM_MEMORY_TOKENS)
+    tasks = [
+        keras_memvit.TaskSpec(f"task_{i}", NUM_CLASSES, NUM_MEMORY_TOKENS, **readout)
+        for i in range(count)
+    ]
+    return keras_memvit.build(backbone, tasks)
 
 
 def fine_tuning_model(backbone):

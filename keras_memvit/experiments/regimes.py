@@ -33,7 +33,7 @@ FROM_STORES = ("head", *MASKED)  # without images; all others train from these
 WITH_CELLS = ("propagated", "updated", "unmasked", *MASKED)
 RATES = {
     "head": (0.1, 0.3, 1.0, 3.0),
-    "full": (1e-5, 3e-5),
+    "full": (1e-5, 3e-5, 1e-4),
     "lora": (1e-3, 3e-3),
     "masked": (0.03, 0.1, 0.3, 1.0),
     "deep": (1e-3, 3e-3),
