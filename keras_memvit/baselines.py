@@ -88,6 +88,11 @@ def _set_trainable(backbone, wanted):
         variable.trainable = wanted(variable.path)
 
 
+def pooled(tokens, backbone):
+    """What a head reads of tokens (B, T, D): the class token, or else their mean."""
+    return tokens[:, 0] if backbone.use_class_token else ops.mean(tokens, axis=1)
+
+
 class _Baseline(keras.Model):
     """A head on the class token, or where there is none on the tokens' mean."""
 
@@ -106,9 +111,11 @@ class _Baseline(keras.Model):
         self.built = True
 
     def call(self, images):
-        x = self.backbone(images)
-        first = self.backbone.use_class_token
-        return self.head(x[:, 0] if first else ops.mean(x, axis=1))
+        return self.head(self.features(images))
+
+    def features(self, images):
+        """What the head reads, (B, D)."""
+        return pooled(self.backbone(images), self.backbone)
 
     def get_config(self):
         raise NotImplementedError("A baseline is for comparison, and is not saved.")
@@ -139,7 +146,7 @@ class _NewTokens(_Baseline):
             )
         super().build(input_shape)
 
-    def call(self, images):
+    def features(self, images):
         x = self.backbone.embed(images)
         token = self.backbone.patch_embedding.add_class_position(
             self.class_token.value[None]
@@ -154,7 +161,7 @@ class _NewTokens(_Baseline):
                 memory = memory if i == 0 else x[:, count:] + memory
                 x = ops.concatenate([x[:, :count], memory], axis=1)
             x = block(x)
-        return self.head(self.backbone.norm(x)[:, 0])
+        return self.backbone.norm(x)[:, 0]
 
 
 def _for_all(tokens, x):

@@ -110,7 +110,7 @@ class TwoStreamEncoder(keras.layers.Layer):
 
     def call(self, images):
         if self.attention == "unmasked":
-            return self._call_unmasked(images)
+            return self._head_outputs(self.encode_unmasked(images)[:, :1], [])
         x, features, read = self.encode(images, base_output=self.classifier is not None)
         outputs = self._head_outputs(features, read)
         if self.classifier is not None:
@@ -165,7 +165,8 @@ class TwoStreamEncoder(keras.layers.Layer):
             read += found
         return self._head_outputs(self.backbone.norm(class_tokens), read)
 
-    def _call_unmasked(self, images):
+    def encode_unmasked(self, images):
+        """All tokens behind the last norm, (B, T, D), the task's class token first."""
         x = self.backbone.embed(images)
         if self.backbone.use_class_token:
             class_token = self.class_tokens(ops.shape(x)[0])  # (B, 1, D)
@@ -173,7 +174,7 @@ class TwoStreamEncoder(keras.layers.Layer):
         memory_norm = self._layout().memory_norm
         for i, block in enumerate(self.backbone.blocks):
             x = block(x, memory=self.memory(i), memory_norm=memory_norm)
-        return self._head_outputs(self.backbone.norm(x)[:, :1], [])
+        return self.backbone.norm(x)
 
     def _computed_tasks(self):
         return [task for task in self.tasks if task.name in self._computed]

@@ -8,14 +8,17 @@ import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 
+import keras_memvit
 from keras_memvit.data import ImageBatches
 from keras_memvit.data import load
 from keras_memvit.experiments import report
 from keras_memvit.experiments import table2
 from keras_memvit.experiments.__main__ import parse
+from keras_memvit.experiments.forgetting import output_change
 from keras_memvit.experiments.regimes import Splits
 from keras_memvit.experiments.regimes import train_alone
 
@@ -38,6 +41,8 @@ def test_the_command_writes_table_csv_and_plots(tmp_path, capsys):
         np.testing.assert_allclose(row["mean"], np.mean(row["accuracies"]))
     # Three classes of coloured noise are easy.
     assert all(row["mean"] > 0.8 for row in rows)
+    changes = {row["regime"]: row["output_change"] for row in rows}
+    assert changes["head"] is None and changes["deep"] == 0.0 and changes["class"] > 0
     counts = {(row["regime"], row["cells"]): row["parameters"] for row in rows}
     assert counts["class", 0] == 32 + 33 * 3
     assert counts["deep", 1] == 32 + 2 * 32 + 2 * 32 + (3 * 32 + 1) * 3
@@ -50,6 +55,7 @@ def test_the_command_writes_table_csv_and_plots(tmp_path, capsys):
         "accuracy_by_cells.svg",
         "accuracy_by_parameters.svg",
         "attention.png",
+        "forgetting.svg",
     ):
         assert (tmp_path / name).stat().st_size > 1000
     # Once more: nothing is trained again, and the answers are the same.
@@ -125,7 +131,32 @@ def test_the_share_of_the_gap():
     )
     facts |= dict.fromkeys(("classes", "train", "validation", "test", "image_size"), 0)
     table = report.markdown(rows, facts)
-    assert "| memory + deep readout, masked, 5 cells | 80.0 ± 0.0 | 75% | 1 |" in table
+    assert "| memory + deep readout, masked, 5 cells | 80.0 ± 0.0 | 75% | 1 | " in table
+
+
+def test_what_is_forgotten():
+    backbone, (images, _) = table2._smoke_backbone(), table2._smoke_data()
+    images = images[:8].astype("float32")
+    masked = keras_memvit.build(backbone, {"a": 3})
+    unmasked = keras_memvit.build(backbone, {"a": 3}, attention="unmasked")
+    for model in (masked, unmasked):
+        for variable in model.task_layers["a"].weights:
+            variable.assign(variable.value * 100.0)
+    assert output_change(backbone, masked, images) == 0.0
+    assert output_change(backbone, unmasked, images) > 0.1
+    full = keras_memvit.recipes.baseline(backbone, 3, "full")
+    assert output_change(backbone, full, images) == 0.0
+    gamma = full.backbone.norm.gamma
+    gamma.assign(gamma.value * 1.5)
+    after, before = (
+        keras.ops.convert_to_numpy(encoder(images))[:, 0]
+        for encoder in (full.backbone, backbone)
+    )
+    by_hand = np.linalg.norm(after - before, axis=1) / np.linalg.norm(before, axis=1)
+    np.testing.assert_allclose(
+        output_change(backbone, full, images), by_hand.mean(), rtol=1e-5
+    )
+    assert by_hand.mean() > 0.1
 
 
 @pytest.mark.parametrize("arguments", [["table2"], ["table2", "--data", "x"]])

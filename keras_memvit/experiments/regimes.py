@@ -9,6 +9,8 @@ import numpy as np
 from keras_memvit.baselines import baseline
 from keras_memvit.builder import build
 from keras_memvit.compose import rename
+from keras_memvit.converters import convert
+from keras_memvit.experiments.forgetting import output_change
 from keras_memvit.fit_callbacks import EpochOfData
 from keras_memvit.recipes import adamw_optimizer
 from keras_memvit.recipes import paper_optimizer
@@ -72,9 +74,9 @@ def train_masked(backbone, splits, regime, cells, candidates, epochs, batch_size
     """Trains all `(rate, seed)` of a masked regime at once, as tasks of one model.
 
     Returns:
-        A list of dicts `validation`, `test` (accuracies) and `parameters`, in
-        the order of `candidates`; and a model of the last candidate, its task
-        named "task".
+        A list of dicts `validation`, `test` (accuracies), `parameters` and
+        `output_change`, in the order of `candidates`; and a model of the last
+        candidate, its task named "task".
     """
     names = [f"c{i}" for i in range(len(candidates))]
     spec = {"num_memory_tokens": cells, **MASKED[regime]}
@@ -89,11 +91,14 @@ def train_masked(backbone, splits, regime, cells, candidates, epochs, batch_size
     for split in ("validation", "test"):
         store = _for_all(splits.stores[split], names)
         accuracy[split] = model.evaluate(store, return_dict=True, **options)
-    parameters = model.task_layers[names[0]].count_params()
+    facts = {
+        "parameters": model.task_layers[names[0]].count_params(),
+        "output_change": output_change(backbone, model, splits.test[0][0]),
+    }
     results = [
         {
             **{split: logs[f"{name}_accuracy"] for split, logs in accuracy.items()},
-            "parameters": parameters,
+            **facts,
         }
         for name in names
     ]
@@ -149,7 +154,11 @@ def train_alone(backbone, splits, regime, cells, rate, seed, epochs, dtype=None)
         logs = model.evaluate(*data, return_dict=True, verbose=0)
         found[split] = logs.get("accuracy", logs.get("task_accuracy"))
     count = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-    return {**found, "parameters": count}
+    found["parameters"] = count
+    if regime != "head":  # which has no encoder of its own
+        frozen, _ = convert(backbone, dtype=dtype)
+        found["output_change"] = output_change(frozen, model, splits.test[0][0])
+    return found
 
 
 def _for_all(store, names):

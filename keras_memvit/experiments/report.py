@@ -90,6 +90,7 @@ def write(output, rows, facts):
         return
     _plot(output, rows, "cells", "memory tokens per layer", False)
     _plot(output, rows, "parameters", "trainable parameters", True)
+    _plot_forgetting(output, rows)
 
 
 def write_attention(output, model, image):
@@ -117,14 +118,16 @@ def markdown(rows, facts):
         f"Backbone: {facts['backbone']}. Difference that a masked task makes to the "
         f"base tokens: {facts['base_difference']}.",
         "",
-        "| regime | test accuracy, % | share of the gap head to full | parameters |",
-        "|---|---|---|---|",
+        "| regime | test accuracy, % | share of the gap head to full | parameters | "
+        "old output changed by |",
+        "|---|---|---|---|---|",
     ]
     for row in rows:
         share = (row["mean"] - means.get("head", math.nan)) / gap if gap else math.nan
         shown = f"{share:.0%}" if gap > 0 else "-"
         lines.append(
-            f"| {label(row)} | {percent(row)} | {shown} | {row['parameters']:,} |"
+            f"| {label(row)} | {percent(row)} | {shown} | {row['parameters']:,} | "
+            f"{_changed(row)} |"
         )
     lines += [
         "",
@@ -137,6 +140,29 @@ def markdown(rows, facts):
         cells = " | ".join(str(value) for value in values.values())
         lines.append(f"| {name} | {cells} | {TWENTY[name]} |")
     return "\n".join(lines) + "\n"
+
+
+def _changed(row):
+    """The old output's relative change; the head alone has no encoder to change."""
+    change = row.get("output_change")
+    return "-" if change is None else f"{change:.0%}" if change else "0.0"
+
+
+def _plot_forgetting(output, rows):
+    """The old output's relative change by regime."""
+    from matplotlib.figure import Figure
+
+    rows = [row for row in rows if row.get("output_change") is not None]
+    figure = Figure(figsize=(6, 1 + 0.3 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.barh(
+        [label(row) for row in rows], [row["output_change"] for row in rows]
+    )
+    axes.bar_label(bars, [_changed(row) for row in rows], padding=3)
+    axes.invert_yaxis()
+    axes.set(xlabel="relative change of the old output, |f' - f| / |f|")
+    axes.margins(x=0.15)
+    figure.savefig(output / "forgetting.svg")
 
 
 def _plot(output, rows, column, title, logarithmic):

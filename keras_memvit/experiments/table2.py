@@ -7,6 +7,7 @@ import pathlib
 import keras
 import numpy as np
 
+from keras_memvit.baselines import pooled
 from keras_memvit.builder import build
 from keras_memvit.converters import convert
 from keras_memvit.data import ImageBatches
@@ -108,6 +109,7 @@ def _cell(backbone, splits, regime, cells, output, args):
         "spread": float(np.std(accuracies)),
         "accuracies": accuracies,
         "parameters": results[0]["parameters"],
+        "output_change": results[0].get("output_change"),
     }
 
 
@@ -146,7 +148,7 @@ def _splits(backbone, source, output, args):
 def _features(backbone, batches):
     """The frozen class token behind the last norm, (n, D)."""
     tokens = backbone.predict(batches, verbose=0)
-    return tokens[:, 0] if backbone.use_class_token else tokens.mean(axis=1)
+    return keras.ops.convert_to_numpy(pooled(tokens, backbone))
 
 
 def _base_difference(backbone, splits):
