@@ -1,11 +1,20 @@
-"""What learnable memory is compared with: full fine-tuning, head only, LoRA."""
+"""What learnable memory is compared with: full fine-tuning, head only, LoRA, (IA)^3."""
 
 import keras
 from keras import ops
 
 from keras_memvit.converters import convert
+from keras_memvit.layers.base_readers import BaseStates
 
-REGIMES = ("full", "head", "head_class", "lora", "propagated", "propagated_update")
+REGIMES = (
+    "full",
+    "head",
+    "head_class",
+    "lora",
+    "ia3",
+    "propagated",
+    "propagated_update",
+)
 NEW_TOKENS = ("head_class", "propagated", "propagated_update")
 
 
@@ -28,10 +37,12 @@ def baseline(
             frozen class token), `"head_class"` (head and a new class token in
             place of the old one, the paper's "Head + Class"), `"lora"` (head
             and low-rank updates of query and value projections, Keras' own
-            `Dense.enable_lora`), or the paper's two losing variants of memory
-            (figure 2b), with a new class token: `"propagated"` (memory enters
-            the first layer and goes through all as any token) and
-            `"propagated_update"` (and every later layer adds a learned update).
+            `Dense.enable_lora`), `"ia3"` (head and vectors that scale keys, values
+            and the MLP's hidden layer, arXiv 2205.05638), or the paper's two
+            losing variants of memory (figure 2b), with a new class token:
+            `"propagated"` (memory enters the first layer and goes through all as
+            any token) and `"propagated_update"` (and every later layer adds a
+            learned update).
         image_shape: optional `(height, width, 3)`, as in `build`.
         rank: int. LoRA's rank. Defaults to `8`.
         num_memory_tokens: int. Propagated memory tokens. Defaults to `5`.
@@ -67,7 +78,8 @@ def baseline(
         updates = regime == "propagated_update"
         model = _NewTokens(frozen.replicate(), num_classes, count, updates)
     else:
-        model = _Baseline(frozen.replicate(), num_classes)
+        kind = _Scaled if regime == "ia3" else _Baseline
+        model = kind(frozen.replicate(), num_classes)
     model.build((None, *frozen.image_shape))
     if regime == "full":
         _set_trainable(model.backbone, lambda path: True)
@@ -119,6 +131,46 @@ class _Baseline(keras.Model):
 
     def get_config(self):
         raise NotImplementedError("A baseline is for comparison, and is not saved.")
+
+
+class _Scaled(_Baseline):
+    """(IA)^3: `softmax(Q (s_k K)ᵀ) (s_v V)`, and `W (s_h h)` in the MLP."""
+
+    def build(self, input_shape):
+        count = self.backbone.num_layers
+        attention = self.backbone.blocks[0].attention
+        heads = (attention.num_heads, attention.head_dim)
+        shapes = {"key": heads, "value": heads, "hidden": (self.backbone.mlp_dim,)}
+        self.scales = {
+            name: self.add_weight(
+                name=f"{name}_scale",
+                shape=(count, *shape),
+                initializer="ones",
+                dtype="float32",
+            )
+            for name, shape in shapes.items()
+        }
+        super().build(input_shape)
+
+    def features(self, images):
+        x = self.backbone.embed(images)
+        for i, block in enumerate(self.backbone.blocks):
+            scales = [
+                ops.cast(self.scales[name].value[i], x.dtype)
+                for name in ("key", "value", "hidden")
+            ]
+            x = self._block(block, x, *scales)
+        return pooled(self.backbone.norm(x), self.backbone)
+
+    def _block(self, block, x, key_scale, value_scale, hidden_scale):
+        normed = block.norm1(x)
+        key, value = block.attention.project(normed)
+        base = BaseStates(block.attention, normed, key * key_scale, value * value_scale)
+        attended = block.attention.attend_base(base)
+        x = x + (attended * block.scale1 if block.use_layer_scale else attended)
+        hidden = block.mlp.hidden(block.norm2(x)) * hidden_scale
+        y = block.mlp.contract(hidden)
+        return x + (y * block.scale2 if block.use_layer_scale else y)
 
 
 class _NewTokens(_Baseline):

@@ -9,13 +9,14 @@ from conftest import snapshot
 from keras_memvit import baselines
 from keras_memvit.recipes import baseline
 
-D, CLASSES = 32, 3
+D, MLP, CLASSES = 32, 64, 3
 TRAINED = {
     "head": (D + 1) * CLASSES,
     "head_class": (D + 1) * CLASSES + D,
     "propagated": (D + 1) * CLASSES + D + 5 * D,
     "propagated_update": (D + 1) * CLASSES + D + 2 * 5 * D,
     "lora": (D + 1) * CLASSES + 2 * 2 * (D * 4 + 4 * D),
+    "ia3": (D + 1) * CLASSES + 2 * (D + D + MLP),
 }
 
 
@@ -62,6 +63,29 @@ def test_what_is_no_regime_is_refused():
         make("adapters")
     with pytest.raises(ValueError, match="'head_class' needs a backbone with a class"):
         baseline(make_backbone("no_class_token"), CLASSES, "head_class")
+
+
+def test_ia3_scales_what_the_projections_give(images):
+    """Against a backbone whose weights are scaled instead."""
+    backbone, model = make("ia3")
+    rng = np.random.default_rng(0)
+    for scale in model.scales.values():
+        scale.assign(rng.uniform(0.5, 2.0, scale.shape))
+    key, value, hidden = (
+        keras.ops.convert_to_numpy(model.scales[name]).reshape(2, -1)
+        for name in ("key", "value", "hidden")
+    )
+    scaled = backbone.replicate()
+    for i, block in enumerate(scaled.blocks):
+        for layer, by in ((block.attention.key, key), (block.attention.value, value)):
+            for weight in layer.weights:
+                weight.assign(weight.value * by[i])
+        contract = block.mlp.contract.kernel
+        contract.assign(contract.value * hidden[i][:, None])
+    features = scaled.predict(images, verbose=0)[:, 0]
+    kernel, bias = (keras.ops.convert_to_numpy(w) for w in model.head.weights)
+    logits = model.predict(images, verbose=0)
+    np.testing.assert_allclose(logits, features @ kernel + bias, atol=1e-4)
 
 
 @pytest.mark.parametrize("updates", [False, True])

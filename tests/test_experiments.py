@@ -27,13 +27,14 @@ SMOKE = ["table2", "--smoke", "--regimes"]
 
 def test_the_command_writes_table_csv_and_plots(tmp_path, capsys):
     pytest.importorskip("matplotlib")
-    command = [*SMOKE, "head", "class", "deep", "--output", str(tmp_path)]
+    command = [*SMOKE, "head", "class", "deep", "masked:2", "--output", str(tmp_path)]
     rows = table2.run(parse(command))
     assert [(row["regime"], row["cells"]) for row in rows] == [
         ("head", 0),
         ("class", 0),
         ("deep", 1),
         ("deep", 2),
+        ("masked", 2),
     ]
     for row in rows:
         seeds = 1 if row["regime"] == "class" else 2
@@ -157,6 +158,13 @@ def test_what_is_forgotten():
         output_change(backbone, full, images), by_hand.mean(), rtol=1e-5
     )
     assert by_hand.mean() > 0.1
+
+
+@pytest.mark.parametrize("regime", ["adapters", "head:5", "masked:a"])
+def test_a_regime_that_is_none_is_refused(regime, capsys):
+    with pytest.raises(SystemExit):
+        parse(["table2", "--smoke", "--regimes", regime])
+    assert repr(regime) in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["table2"], ["table2", "--data", "x"]])

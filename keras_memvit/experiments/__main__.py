@@ -10,6 +10,18 @@ import pathlib
 
 from keras_memvit.experiments import table2
 from keras_memvit.experiments.regimes import REGIMES
+from keras_memvit.experiments.regimes import WITH_CELLS
+
+
+def regime_and_cells(text):
+    """`"masked"` -> `("masked", None)`, `"masked:1,5"` -> `("masked", [1, 5])`."""
+    name, _, cells = text.partition(":")
+    if name not in REGIMES or cells and name not in WITH_CELLS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is none of {', '.join(REGIMES)}; with cells, as in "
+            f"masked:1,5, {', '.join(WITH_CELLS)}"
+        )
+    return name, [int(count) for count in cells.split(",")] if cells else None
 
 
 def parse(argv=None):
@@ -25,7 +37,14 @@ def parse(argv=None):
     parser.add_argument("--backbone", help="preset name, folder or hf:// handle")
     parser.add_argument("--output", default="table2_output")
     parser.add_argument("--image-size", type=int, default=224)
-    parser.add_argument("--regimes", nargs="+", choices=REGIMES, default=list(REGIMES))
+    parser.add_argument(
+        "--regimes",
+        nargs="+",
+        type=regime_and_cells,
+        metavar="REGIME[:CELLS]",
+        default=[(name, None) for name in REGIMES],
+        help=f"{', '.join(REGIMES)}; masked:1,5 has cells of its own",
+    )
     parser.add_argument("--cells", nargs="+", type=int, default=[1, 5, 10, 20])
     parser.add_argument("--learning-rates", nargs="+", type=float)
     parser.add_argument("--seeds", type=int, default=3)
@@ -55,6 +74,10 @@ def parse(argv=None):
         args.seeds, args.image_seeds, args.epochs = 2, 1, 8
     elif not args.data or not args.backbone:
         parser.error("--data and --backbone are required, or --smoke")
+    args.regimes = [
+        (name, (cells or args.cells) if name in WITH_CELLS else [0])
+        for name, cells in args.regimes
+    ]
     args.image_seeds = args.image_seeds or args.seeds
     args.image_epochs = args.image_epochs or args.epochs
     args.name = args.name or pathlib.Path(args.data).name

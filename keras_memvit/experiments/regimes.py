@@ -27,6 +27,7 @@ BASELINES = {
     "head": "head",
     "class": "head_class",
     "lora": "lora",
+    "ia3": "ia3",
     "propagated": "propagated",
     "updated": "propagated_update",
 }
@@ -37,13 +38,14 @@ RATES = {
     "head": (0.1, 0.3, 1.0, 3.0),
     "full": (1e-5, 3e-5, 1e-4),
     "lora": (1e-3, 3e-3),
+    "ia3": (1e-3, 3e-3, 1e-2),
     "masked": (0.03, 0.1, 0.3, 1.0),
     "deep": (1e-3, 3e-3),
     "deep4": (1e-3, 3e-3),
 }
 DEFAULT_RATES = (0.003, 0.01, 0.03)
 # Where AdamW does better than the paper's SGD (full fine-tuning: much better).
-ADAMW = ("full", "lora", "deep", "deep4")
+ADAMW = ("full", "lora", "ia3", "deep", "deep4")
 
 
 def optimizer_of(regime, rate):

@@ -41,6 +41,7 @@ NAMES = {
     "head": "head",
     "class": "head + class token",
     "lora": "LoRA",
+    "ia3": "(IA)^3",
     "propagated": "propagated memory",
     "updated": "propagated memory with updates",
     "unmasked": "memory, unmasked",

@@ -18,7 +18,6 @@ from keras_memvit.experiments.regimes import DEFAULT_RATES
 from keras_memvit.experiments.regimes import FROM_STORES
 from keras_memvit.experiments.regimes import MASKED
 from keras_memvit.experiments.regimes import RATES
-from keras_memvit.experiments.regimes import WITH_CELLS
 from keras_memvit.experiments.regimes import Splits
 from keras_memvit.experiments.regimes import train_alone
 from keras_memvit.experiments.regimes import train_masked
@@ -46,8 +45,8 @@ def run(args):
     backbone, _ = convert(backbone, image_shape=shape)
     splits, class_names, skipped = _splits(backbone, source, output, args)
     rows = []
-    for regime in args.regimes:
-        for cells in args.cells if regime in WITH_CELLS else [0]:
+    for regime, counts in args.regimes:
+        for cells in counts:
             rows.append(_cell(backbone, splits, regime, cells, output, args))
             print(report.line(rows[-1]), flush=True)
     facts = {
@@ -134,7 +133,7 @@ def _splits(backbone, source, output, args):
         {},
         len(found.class_names),
     )
-    if set(args.regimes) & set(FROM_STORES):
+    if any(regime in FROM_STORES for regime, _ in args.regimes):
         for split in ("train", "validation", "test"):
             batches = getattr(splits, split)
             views = args.views if split == "train" else 1

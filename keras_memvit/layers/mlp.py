@@ -76,13 +76,15 @@ class MLP(keras.layers.Layer):
         self.contract.build((None, self.mlp_dim))
 
     def call(self, x):
+        return self.contract(self.hidden(x))
+
+    def hidden(self, x):
+        """What the second projection takes: (B, T, D) -> (B, T, mlp_dim)."""
         x = self.expand(x)
         if self.activation == "swiglu":
             gate, x = ops.split(x, 2, axis=-1)
-            x = ops.silu(gate) * x
-        else:
-            x = ACTIVATIONS[self.activation](x)
-        return self.contract(x)
+            return ops.silu(gate) * x
+        return ACTIVATIONS[self.activation](x)
 
     def compute_output_shape(self, input_shape):
         return input_shape
