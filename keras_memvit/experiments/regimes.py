@@ -43,7 +43,7 @@ RATES = {
     "deep": (1e-3, 3e-3),
     "deep4": (1e-3, 3e-3),
 }
-DEFAULT_RATES = (0.003, 0.01, 0.03)
+DEFAULT_RATES = (0.01, 0.03, 0.1)
 # Where AdamW does better than the paper's SGD (full fine-tuning: much better).
 ADAMW = ("full", "lora", "ia3", "deep", "deep4")
 
