@@ -132,7 +132,10 @@ def test_the_share_of_the_gap():
     )
     facts |= dict.fromkeys(("classes", "train", "validation", "test", "image_size"), 0)
     table = report.markdown(rows, facts)
-    assert "| memory + deep readout, masked, 5 cells | 80.0 ± 0.0 | 75% | 1 | " in table
+    assert (
+        "| memory + deep readout, masked, 5 cells | 80.0 ± 0.0 | 75 (75, 75) | 1 | "
+        in table
+    )
 
 
 def test_what_is_forgotten():

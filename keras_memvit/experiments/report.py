@@ -119,13 +119,12 @@ def markdown(rows, facts):
         f"Backbone: {facts['backbone']}. Difference that a masked task makes to the "
         f"base tokens: {facts['base_difference']}.",
         "",
-        "| regime | test accuracy, % | share of the gap head to full | parameters | "
+        "| regime | test accuracy, % | % of the gap head to full (by seed) | parameters | "
         "old output changed by |",
         "|---|---|---|---|---|",
     ]
     for row in rows:
-        share = (row["mean"] - means.get("head", math.nan)) / gap if gap else math.nan
-        shown = f"{share:.0%}" if gap > 0 else "-"
+        shown = _recovered(row, means["head"], gap) if gap > 0 else "-"
         lines.append(
             f"| {label(row)} | {percent(row)} | {shown} | {row['parameters']:,} | "
             f"{_changed(row)} |"
@@ -141,6 +140,13 @@ def markdown(rows, facts):
         cells = " | ".join(str(value) for value in values.values())
         lines.append(f"| {name} | {cells} | {TWENTY[name]} |")
     return "\n".join(lines) + "\n"
+
+
+def _recovered(row, head, gap):
+    """How much of the gap a regime closes, in the mean and by seed."""
+    values = [row["mean"], *row["accuracies"]]
+    mean, *by_seed = (f"{100 * (value - head) / gap:.0f}" for value in values)
+    return f"{mean} ({', '.join(by_seed)})" if len(by_seed) > 1 else mean
 
 
 def _changed(row):
