@@ -119,8 +119,8 @@ def markdown(rows, facts):
         f"Backbone: {facts['backbone']}. Difference that a masked task makes to the "
         f"base tokens: {facts['base_difference']}.",
         "",
-        "| regime | test accuracy, % | % of the gap head to full (by seed) | parameters | "
-        "old output changed by |",
+        "| regime | test accuracy, % | % of the gap head to full (by seed) "
+        "| parameters | old output changed by |",
         "|---|---|---|---|---|",
     ]
     for row in rows:
