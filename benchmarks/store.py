@@ -26,7 +26,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 BACKENDS = ("jax", "torch", "tensorflow")
-IMAGES = {"vit_s14_98": 512, "vit_b16_224": 192}
+IMAGES = {"vit_s14_98": 384, "vit_b16_224": 128}
 BATCH = 32
 EPOCHS = {"images": 2, "store": 6, "read_ahead": 6}
 
