@@ -160,15 +160,15 @@ def _plot_forgetting(output, rows):
     from matplotlib.figure import Figure
 
     rows = [row for row in rows if row.get("output_change") is not None]
-    figure = Figure(figsize=(6, 1 + 0.3 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(8, 1 + 0.3 * len(rows)), layout="constrained")
     axes = figure.subplots()
     bars = axes.barh(
         [label(row) for row in rows], [row["output_change"] for row in rows]
     )
     axes.bar_label(bars, [_changed(row) for row in rows], padding=3)
     axes.invert_yaxis()
-    axes.set(xlabel="relative change of the old output, |f' - f| / |f|")
-    axes.margins(x=0.15)
+    axes.set(xlabel="change of the old output, |f' - f| / |f|")
+    axes.margins(x=0.2)
     figure.savefig(output / "forgetting.svg")
 
 
@@ -176,22 +176,20 @@ def _plot(output, rows, column, title, logarithmic):
     """Accuracy against a column, a line a regime that has cells."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
-    for regime in dict.fromkeys(row["regime"] for row in rows):
+    for k, regime in enumerate(dict.fromkeys(row["regime"] for row in rows)):
+        color = f"C{k}"
         own = [row for row in rows if row["regime"] == regime]
         means, spreads = ([100 * r[k] for r in own] for k in ("mean", "spread"))
         if own[0]["cells"] or column == "parameters":
             places = [row[column] for row in own]
-            axes.errorbar(places, means, spreads, fmt="o-", label=NAMES[regime])
+            style = {"fmt": "o-", "color": color, "label": NAMES[regime]}
+            axes.errorbar(places, means, spreads, **style)
         else:
-            axes.axhline(means[0], linestyle=":", color="gray")
-            axes.annotate(
-                NAMES[regime], (0.01, means[0]), xycoords=("axes fraction", "data")
-            )
+            axes.axhline(means[0], linestyle=":", color=color, label=NAMES[regime])
     if logarithmic:
         axes.set_xscale("log")
     axes.set(xlabel=title, ylabel="test accuracy, %")
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend()
+    figure.legend(loc="outside right upper")
     figure.savefig(output / f"accuracy_by_{column}.svg")
