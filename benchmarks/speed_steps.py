@@ -10,41 +10,24 @@ import keras_memvit
 NUM_MEMORY_TOKENS = 10
 NUM_CLASSES = 10
 
-# Batch size and the arguments that `ViTBackbone` and KerasHub's have in common.
+
+def _vit(image_size, patch_size, hidden_dim):
+    """Arguments that `ViTBackbone` and KerasHub's have in common."""
+    return {
+        "image_shape": (image_size, image_size, 3),
+        "patch_size": patch_size,
+        "num_layers": 12,
+        "num_heads": hidden_dim // 64,
+        "hidden_dim": hidden_dim,
+        "mlp_dim": 4 * hidden_dim,
+    }
+
+
+# Batch size and the backbone's arguments.
 SIZES = {
-    "vit_s14_98": (
-        32,
-        dict(
-            image_shape=(98, 98, 3),
-            patch_size=14,
-            num_layers=12,
-            num_heads=6,
-            hidden_dim=384,
-            mlp_dim=1536,
-        ),
-    ),
-    "vit_b32_224": (
-        16,
-        dict(
-            image_shape=(224, 224, 3),
-            patch_size=32,
-            num_layers=12,
-            num_heads=12,
-            hidden_dim=768,
-            mlp_dim=3072,
-        ),
-    ),
-    "vit_b16_224": (
-        8,
-        dict(
-            image_shape=(224, 224, 3),
-            patch_size=16,
-            num_layers=12,
-            num_heads=12,
-            hidden_dim=768,
-            mlp_dim=3072,
-        ),
-    ),
+    "vit_s14_98": (32, _vit(98, 14, 384)),
+    "vit_b32_224": (16, _vit(224, 32, 768)),
+    "vit_b16_224": (8, _vit(224, 16, 768)),
 }
 
 

@@ -178,16 +178,15 @@ def _plot(output, rows, column, title, logarithmic):
 
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
-    for k, regime in enumerate(dict.fromkeys(row["regime"] for row in rows)):
-        color = f"C{k}"
+    for i, regime in enumerate(dict.fromkeys(row["regime"] for row in rows)):
+        style = {"color": f"C{i}", "label": NAMES[regime]}
         own = [row for row in rows if row["regime"] == regime]
         means, spreads = ([100 * r[k] for r in own] for k in ("mean", "spread"))
         if own[0]["cells"] or column == "parameters":
             places = [row[column] for row in own]
-            style = {"fmt": "o-", "color": color, "label": NAMES[regime]}
-            axes.errorbar(places, means, spreads, **style)
+            axes.errorbar(places, means, spreads, fmt="o-", **style)
         else:
-            axes.axhline(means[0], linestyle=":", color=color, label=NAMES[regime])
+            axes.axhline(means[0], linestyle=":", **style)
     if logarithmic:
         axes.set_xscale("log")
     axes.set(xlabel=title, ylabel="test accuracy, %")
