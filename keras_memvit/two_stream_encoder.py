@@ -22,7 +22,8 @@ class TwoStreamEncoder(keras.layers.Layer):
     Masked: the base stream `x (B, T, D)` never depends on a task, and the
     task stream `c (B, K, D)` reads it layer by layer, so neither a gradient
     nor an old output can be touched by a new task. Unmasked: one task; its
-    class token takes the old one's place and every token reads its memory.
+    class token takes the old one's place (without one, stands in front) and
+    every token reads its memory.
 
     Args:
         backbone: a `ViTBackbone`.
@@ -168,9 +169,9 @@ class TwoStreamEncoder(keras.layers.Layer):
     def encode_unmasked(self, images):
         """All tokens behind the last norm, (B, T, D), the task's class token first."""
         x = self.backbone.embed(images)
-        if self.backbone.use_class_token:
-            class_token = self.class_tokens(ops.shape(x)[0])  # (B, 1, D)
-            x = ops.concatenate([class_token, x[:, 1:]], axis=1)
+        class_token = self.class_tokens(ops.shape(x)[0])  # (B, 1, D)
+        old = int(self.backbone.use_class_token)  # whose place it takes
+        x = ops.concatenate([class_token, x[:, old:]], axis=1)
         memory_norm = self._layout().memory_norm
         for i, block in enumerate(self.backbone.blocks):
             x = block(x, memory=self.memory(i), memory_norm=memory_norm)

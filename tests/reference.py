@@ -167,7 +167,11 @@ def unmasked_forward(model, images):
     """Logits of the one task of a `MemoryViT` with unmasked attention."""
     backbone, (task,) = model.backbone, model.task_layers.values()
     x, class_position = _embed(backbone, images.astype("float64"))
-    x[:, 0] = _np(task.class_token) + class_position
+    class_token = np.broadcast_to(
+        _np(task.class_token) + class_position, x[:, :1].shape
+    )
+    old = 1 if backbone.use_class_token else 0  # whose place it takes
+    x = np.concatenate([class_token, x[:, old:]], axis=1)
     for i, block in enumerate(backbone.blocks):
         tokens = _np(task.memory[i].memory)
         tokens = np.broadcast_to(tokens, (len(x), *tokens.shape))

@@ -78,6 +78,12 @@ def test_the_size_of_bfloat16_is_half(images, tmp_path):
     assert 2 * states <= sizes["bfloat16"] <= 2 * states + 2 * 128
 
 
+def test_a_batch_starts_where_jax_takes_it_without_a_copy(images, tmp_path):
+    store = keras_memvit.precompute(make_backbone(), (images,), tmp_path, verbose=0)
+    batches = [store.rows(range(count)) for count in (1, 3, 8)]
+    assert all(batch.ctypes.data % 64 == 0 for batch in batches)
+
+
 def test_size_and_time_are_said_up_front(images, tmp_path, capsys):
     keras_memvit.precompute(make_backbone(), (images,), tmp_path / "a")
     said = capsys.readouterr().out

@@ -91,7 +91,7 @@ def test_few_tasks_among_many_tokens_equal_the_dense_mask(variant, dtype):
         np.testing.assert_allclose(logits[name], expected[name], atol=atol)
 
 
-@pytest.mark.parametrize("variant", ["vit", "registers"])
+@pytest.mark.parametrize("variant", ["vit", "registers", "no_class_token"])
 def test_unmasked_equals_its_definition(variant, images):
     model = build(make_backbone(variant), {"a": 3}, attention="unmasked")
     logits = model.predict(images, verbose=0)

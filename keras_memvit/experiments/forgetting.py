@@ -22,6 +22,8 @@ def old_output(model, images):
         return model.features(images)
     if model.attention == "unmasked":
         tokens = model.encoder.encode_unmasked(images)
+        if not model.backbone.use_class_token:
+            tokens = tokens[:, 1:]  # the new one took no old one's place
     else:
         tokens, *_ = model.encoder.encode(images)
     return pooled(tokens, model.backbone)
