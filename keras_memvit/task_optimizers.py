@@ -20,8 +20,8 @@ class TaskOptimizers:
         optimizer: an unbuilt `keras.optimizers.Optimizer`.
         tasks: names of the tasks.
         task_of: function from a trainable variable to its task's name.
-        multipliers: optional dict from task name to a factor of the learning
-            rate.
+        multipliers: optional function from a trainable variable to a factor of
+            the learning rate.
     """
 
     def __init__(self, optimizer, tasks, task_of, multipliers=None):
@@ -29,7 +29,7 @@ class TaskOptimizers:
         self.config = optimizer.get_config()  # here, where nothing is traced yet
         self.task_of = task_of
         self.tasks = list(tasks)
-        self.multipliers = dict(multipliers or {})
+        self.multiplier_of = multipliers or (lambda variable: 1.0)
         self.inner = {}
         self.finished = None
         self._rate = None
@@ -46,6 +46,7 @@ class TaskOptimizers:
         for task, own in by_task.items():
             optimizer = self._clone(task)
             optimizer.build(own)
+            _scale_rates(optimizer, self.multiplier_of)
             for variable in optimizer.variables:
                 outer._track_variable(variable)
             if outer.use_ema:
@@ -107,9 +108,8 @@ class TaskOptimizers:
 
     def _clone(self, task):
         outer = self.outer
-        factor = self.multipliers.get(task, 1.0)
         config = {**self.config, "name": task}
-        config["learning_rate"] = lambda: self._rate * factor
+        config["learning_rate"] = lambda: self._rate
         clone = type(outer).from_config(config)
         for name in (
             "_exclude_from_weight_decay",
@@ -118,6 +118,41 @@ class TaskOptimizers:
             if hasattr(outer, name):
                 setattr(clone, name, getattr(outer, name))
         return clone
+
+
+def _scale_rates(optimizer, multiplier_of):
+    """Multiplies the learning rate, and with it weight decay, variable by variable."""
+    update = optimizer._backend_update_step
+    decay = optimizer._apply_weight_decay
+    rate = optimizer._learning_rate  # a function, see `_clone`
+
+    def by_multiplier(variables):
+        groups = {}
+        for i, variable in enumerate(variables):
+            groups.setdefault(multiplier_of(variable), []).append(i)
+        return groups.items()
+
+    def scaled_update(grads, variables, learning_rate):
+        groups = by_multiplier(variables)
+        if len(groups) > 1 and isinstance(optimizer, keras.optimizers.Nadam):
+            raise ValueError(  # its momentum schedule advances at every update
+                "`learning_rate_multipliers` must be one number a task with Nadam, "
+                "which updates all variables of a task at once. Received: "
+                f"{sorted(multiplier for multiplier, _ in groups)} for task "
+                f"'{optimizer.name}'"
+            )
+        for multiplier, own in groups:
+            picked = [grads[i] for i in own], [variables[i] for i in own]
+            update(*picked, learning_rate * multiplier)
+
+    def scaled_decay(variables):
+        for multiplier, own in by_multiplier(variables):
+            optimizer._learning_rate = lambda: rate() * multiplier
+            decay([variables[i] for i in own])
+        optimizer._learning_rate = rate
+
+    optimizer._backend_update_step = scaled_update
+    optimizer._apply_weight_decay = scaled_decay
 
 
 def _is_distributed():

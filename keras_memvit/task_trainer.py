@@ -15,6 +15,7 @@ from keras_memvit.schedules import WarmupCosine
 from keras_memvit.schedules import paper_optimizer
 from keras_memvit.task_objectives import build_objectives
 from keras_memvit.task_objectives import parse_class_weight
+from keras_memvit.rate_multipliers import rate_multipliers
 from keras_memvit.task_optimizers import TaskOptimizers
 
 AUTO = "auto"
@@ -52,7 +53,9 @@ class TaskTrainer:
                 `<task>_<metric>`. Defaults to accuracy.
             weighted_metrics: the same, counting sample weights.
             learning_rate_multipliers: optional dict from task name to a factor
-                of the optimiser's learning rate for this task.
+                of the optimiser's learning rate (and weight decay), or to a
+                dict of factors by group: `"class_token"`, `"memory"`,
+                `"queries"`, `"head"`. What is not named has the factor 1.
             **kwargs: further arguments of `keras.Model.compile`.
         """
         config = {
@@ -78,12 +81,7 @@ class TaskTrainer:
         self.task_optimizers = self._update_tasks_apart(learning_rate_multipliers)
 
     def _update_tasks_apart(self, multipliers):
-        unknown = set(multipliers or ()) - set(self.task_layers)
-        if unknown:
-            raise ValueError(
-                "`learning_rate_multipliers` must be keyed by the model's tasks "
-                f"{list(self.task_layers)}. Received: {sorted(unknown)}"
-            )
+        by_variable = rate_multipliers(multipliers or {}, self.task_layers)
         if self.optimizer is None:
             return None
         owners = {
@@ -93,7 +91,10 @@ class TaskTrainer:
         }
         optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         return TaskOptimizers(
-            optimizer, self.task_layers, lambda v: owners[id(v)], multipliers
+            optimizer,
+            self.task_layers,
+            lambda v: owners[id(v)],
+            lambda v: by_variable[id(v)],
         )
 
     def get_compile_config(self):

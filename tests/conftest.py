@@ -60,14 +60,14 @@ def make_backbone(variant="vit", seed=0, **kwargs):
     return randomize(keras_memvit.ViTBackbone(**config), seed)
 
 
-def start_tasks(tasks, optimizer="auto"):
+def start_tasks(tasks, optimizer="auto", **kwargs):
     """A compiled model whose tasks start equal whatever other tasks there are."""
     model = keras_memvit.build(make_backbone(num_layers=1), tasks)
     for name, task in model.task_layers.items():
         rng = np.random.default_rng(ord(name))
         for variable in task.weights:
             variable.assign(rng.normal(0, 0.1, variable.shape))
-    model.compile(optimizer=optimizer)
+    model.compile(optimizer=optimizer, **kwargs)
     return model
 
 

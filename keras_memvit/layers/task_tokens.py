@@ -95,6 +95,18 @@ class TaskTokens(keras.layers.Layer):
             shape = self.queries.shape
             self.queries.assign(rng.normal(0.0, QUERY_STDDEV, shape))
 
+    @property
+    def parameter_groups(self):
+        """Variables by what they are: a dict of lists."""
+        groups = {
+            "class_token": [self.class_token],
+            "memory": [memory.memory for memory in self.memory],
+            "head": self.head.weights,
+        }
+        if self.num_query_tokens:
+            groups["queries"] = [self.queries]
+        return groups
+
     def call(self, features, read=None):
         if read is not None:
             features = join_readout(features, read)
