@@ -147,7 +147,7 @@ def _scale_rates(optimizer, multiplier_of):
 
     def scaled_decay(variables):
         for multiplier, own in by_multiplier(variables):
-            optimizer._learning_rate = lambda: rate() * multiplier
+            optimizer._learning_rate = lambda m=multiplier: rate() * m
             decay([variables[i] for i in own])
         optimizer._learning_rate = rate
 

@@ -11,11 +11,11 @@ from keras_memvit.fit_callbacks import LabelCheck
 from keras_memvit.jax_state import restores_variables
 from keras_memvit.labels import check_labels
 from keras_memvit.labels import labels_by_task
+from keras_memvit.rate_multipliers import rate_multipliers
 from keras_memvit.schedules import WarmupCosine
 from keras_memvit.schedules import paper_optimizer
 from keras_memvit.task_objectives import build_objectives
 from keras_memvit.task_objectives import parse_class_weight
-from keras_memvit.rate_multipliers import rate_multipliers
 from keras_memvit.task_optimizers import TaskOptimizers
 
 AUTO = "auto"
