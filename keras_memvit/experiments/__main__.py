@@ -9,6 +9,7 @@ import argparse
 import pathlib
 
 from keras_memvit.experiments import table2
+from keras_memvit.experiments.regimes import OPTIMIZERS
 from keras_memvit.experiments.regimes import REGIMES
 from keras_memvit.experiments.regimes import WITH_CELLS
 
@@ -46,6 +47,12 @@ def parse(argv=None):
         help=f"{', '.join(REGIMES)}; masked:1,5 has cells of its own",
     )
     parser.add_argument("--cells", nargs="+", type=int, default=[1, 5, 10, 20])
+    parser.add_argument(
+        "--optimizer",
+        choices=OPTIMIZERS,
+        default="adamw",
+        help="sgd is the paper's; a head alone takes sgd in any case",
+    )
     parser.add_argument("--learning-rates", nargs="+", type=float)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
@@ -70,7 +77,7 @@ def parse(argv=None):
     args = parser.parse_args(argv)
     if args.smoke:
         args.data, args.backbone, args.image_size = "coloured noise", None, 32
-        args.cells, args.learning_rates = [1, 2], [0.1, 0.3]
+        args.cells, args.learning_rates = [1, 2], [0.03, 0.1]
         args.seeds, args.image_seeds, args.epochs = 2, 1, 8
     elif not args.data or not args.backbone:
         parser.error("--data and --backbone are required, or --smoke")

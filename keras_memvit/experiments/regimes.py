@@ -34,23 +34,34 @@ BASELINES = {
 REGIMES = (*BASELINES, "unmasked", *MASKED)
 FROM_STORES = ("head", *MASKED)  # without images; all others train from these
 WITH_CELLS = ("propagated", "updated", "unmasked", *MASKED)
+# Learning rates tried by optimiser; "" stands for all regimes not named.
 RATES = {
-    "head": (0.1, 0.3, 1.0, 3.0),
-    "full": (1e-5, 3e-5, 1e-4),
-    "lora": (1e-3, 3e-3),
-    "ia3": (1e-3, 3e-3, 1e-2),
-    "masked": (0.03, 0.1, 0.3, 1.0),
-    "deep": (1e-3, 3e-3),
-    "deep4": (1e-3, 3e-3),
+    "adamw": {
+        "full": (1e-5, 3e-5, 1e-4),
+        "lora": (1e-3, 3e-3),
+        "deep": (1e-3, 3e-3),
+        "deep4": (1e-3, 3e-3),
+        "masked": (1e-3, 3e-3, 1e-2, 3e-2),
+        "": (1e-3, 3e-3, 1e-2),
+    },
+    "sgd": {
+        "head": (0.1, 0.3, 1.0, 3.0),
+        "masked": (0.03, 0.1, 0.3, 1.0),
+        "": (0.01, 0.03, 0.1),
+    },
 }
-DEFAULT_RATES = (0.01, 0.03, 0.1)
-# Where AdamW does better than the paper's SGD (full fine-tuning: much better).
-ADAMW = ("full", "lora", "ia3", "deep", "deep4")
+OPTIMIZERS = {"adamw": adamw_optimizer, "sgd": paper_optimizer}
 
 
-def optimizer_of(regime, rate):
-    """What trains this regime."""
-    return adamw_optimizer(rate) if regime in ADAMW else paper_optimizer(rate)
+def optimizer_of(regime, asked):
+    """The name of the optimiser that trains this regime; a head needs SGD only."""
+    return "sgd" if regime == "head" else asked
+
+
+def rates_of(regime, asked):
+    """The learning rates to try for this regime."""
+    rates = RATES[optimizer_of(regime, asked)]
+    return rates.get(regime, rates[""])
 
 
 @dataclasses.dataclass
@@ -72,7 +83,9 @@ class Splits:
     num_classes: int
 
 
-def train_masked(backbone, splits, regime, cells, candidates, epochs, batch_size):
+def train_masked(
+    backbone, splits, regime, cells, candidates, epochs, batch_size, optimizer
+):
     """Trains all `(rate, seed)` of a masked regime at once, as tasks of one model.
 
     Returns:
@@ -86,7 +99,7 @@ def train_masked(backbone, splits, regime, cells, candidates, epochs, batch_size
     for name, (_, seed) in zip(names, candidates):
         model.task_layers[name].start(seed)
     rates = {name: rate for name, (rate, _) in zip(names, candidates)}
-    model.compile(optimizer_of(regime, 1.0), learning_rate_multipliers=rates)
+    model.compile(OPTIMIZERS[optimizer](1.0), learning_rate_multipliers=rates)
     options = {"batch_size": batch_size, "verbose": 0}
     model.fit(_for_all(splits.stores["train"], names), epochs=epochs, **options)
     accuracy = {}
@@ -107,10 +120,13 @@ def train_masked(backbone, splits, regime, cells, candidates, epochs, batch_size
     return results, rename(model, names[-1], "task")
 
 
-def train_alone(backbone, splits, regime, cells, rate, seed, epochs, dtype=None):
+def train_alone(
+    backbone, splits, regime, cells, rate, seed, epochs, optimizer, dtype=None
+):
     """Trains one candidate of any other regime, from images or frozen features.
 
-    `dtype` is the precision of those trained from images.
+    `optimizer` is a name in `OPTIMIZERS`, `dtype` the precision of those trained
+    from images.
     """
     keras.utils.set_random_seed(seed)
     shape = splits.train.image_size
@@ -138,7 +154,7 @@ def train_alone(backbone, splits, regime, cells, rate, seed, epochs, dtype=None)
                 num_memory_tokens=cells,
                 dtype=dtype,
             )
-    optimizer = optimizer_of(regime, rate)
+    optimizer = OPTIMIZERS[optimizer_of(regime, optimizer)](rate)
     if regime == "unmasked":
         model.compile(optimizer)
     else:

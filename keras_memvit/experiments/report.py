@@ -36,6 +36,7 @@ PAPER = {
     },
 }
 TWENTY = {"SUN-397": 76.9, "iNaturalist": 50.0, "CIFAR-100": 90.9, "Places-365": 54.1}
+OPTIMIZERS = {"adamw": "AdamW (head: SGD)", "sgd": "SGD"}
 NAMES = {
     "full": "full fine-tuning",
     "head": "head",
@@ -116,8 +117,8 @@ def markdown(rows, facts):
         f"test, at {facts['image_size']} px; {facts['epochs']} epochs; "
         f"{facts['seeds']} seeds (mean ± standard deviation); regimes that train from "
         f"images: {facts['image_epochs']} epochs, seeds: {facts['image_seeds']}. "
-        f"Backbone: {facts['backbone']}. Difference that a masked task makes to the "
-        f"base tokens: {facts['base_difference']}.",
+        f"{OPTIMIZERS[facts['optimizer']]}. Backbone: {facts['backbone']}. "
+        f"Difference that a masked task makes to the base tokens: {facts['base_difference']}.",
         "",
         "| regime | test accuracy, % | % of the gap head to full (by seed) "
         "| parameters | old output changed by |",

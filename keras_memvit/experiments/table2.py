@@ -14,11 +14,10 @@ from keras_memvit.data import ImageBatches
 from keras_memvit.data import load
 from keras_memvit.data.load import split_by_class
 from keras_memvit.experiments import report
-from keras_memvit.experiments.regimes import DEFAULT_RATES
 from keras_memvit.experiments.regimes import FROM_STORES
 from keras_memvit.experiments.regimes import MASKED
-from keras_memvit.experiments.regimes import RATES
 from keras_memvit.experiments.regimes import Splits
+from keras_memvit.experiments.regimes import rates_of
 from keras_memvit.experiments.regimes import train_alone
 from keras_memvit.experiments.regimes import train_masked
 from keras_memvit.precomputed import precompute
@@ -62,6 +61,7 @@ def run(args):
         "seeds": args.seeds,
         "image_epochs": args.image_epochs,
         "image_seeds": args.image_seeds,
+        "optimizer": args.optimizer,
         "base_difference": _base_difference(backbone, splits),
     }
     report.write(output, rows, facts)
@@ -70,7 +70,7 @@ def run(args):
 
 def _cell(backbone, splits, regime, cells, output, args):
     """One cell of the table: the best rate by validation, then all seeds."""
-    rates = args.learning_rates or RATES.get(regime, DEFAULT_RATES)
+    rates = args.learning_rates or rates_of(regime, args.optimizer)
     path = output / "cells" / f"{regime}-{cells}.json"
     done = json.loads(path.read_text()) if path.exists() else {}
 
@@ -80,7 +80,7 @@ def _cell(backbone, splits, regime, cells, output, args):
     def train(candidates):
         missing = [c for c in candidates if key(*c) not in done]
         if regime in MASKED and missing:
-            options = (args.epochs, args.batch_size)
+            options = (args.epochs, args.batch_size, args.optimizer)
             found, model = train_masked(
                 backbone, splits, regime, cells, missing, *options
             )
@@ -89,8 +89,9 @@ def _cell(backbone, splits, regime, cells, output, args):
             _write_json(path, done)
         for rate, seed in missing if regime not in MASKED else ():
             epochs = args.epochs if regime in FROM_STORES else args.image_epochs
+            options = (epochs, args.optimizer, args.dtype)
             done[key(rate, seed)] = train_alone(
-                backbone, splits, regime, cells, rate, seed, epochs, args.dtype
+                backbone, splits, regime, cells, rate, seed, *options
             )
             _write_json(path, done)
 
@@ -169,7 +170,7 @@ def _name(args):
 def _check_settings(output, args):
     """Results of other settings must not be mixed with these."""
     own = ("data", "backbone", "image_size", "max_per_class", "augment", "views")
-    own += ("epochs", "image_epochs", "batch_size", "dtype", "smoke")
+    own += ("epochs", "image_epochs", "batch_size", "optimizer", "dtype", "smoke")
     settings = {"version": __version__}
     settings.update({name: str(getattr(args, name)) for name in own})
     path = output / "settings.json"
