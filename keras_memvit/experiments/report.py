@@ -118,7 +118,8 @@ def markdown(rows, facts):
         f"{facts['seeds']} seeds (mean ± standard deviation); regimes that train from "
         f"images: {facts['image_epochs']} epochs, seeds: {facts['image_seeds']}. "
         f"{OPTIMIZERS[facts['optimizer']]}. Backbone: {facts['backbone']}. "
-        f"Difference that a masked task makes to the base tokens: {facts['base_difference']}.",
+        "Difference that a masked task makes to the base tokens: "
+        f"{facts['base_difference']}.",
         "",
         "| regime | test accuracy, % | % of the gap head to full (by seed) "
         "| parameters | old output changed by |",
