@@ -107,8 +107,9 @@ def adamw_optimizer(
 ):
     """AdamW with the paper's clipping and warm-up, and cosine decay.
 
-    For what SGD trains slowly: a deep readout (about `3e-3`) and full
-    fine-tuning (about `3e-5`).
+    For what SGD trains slowly: a deep readout (about `3e-3`), a class token with
+    or without memory on few examples (about `1e-2`), full fine-tuning (about
+    `3e-5`).
 
     Args:
         learning_rate: float. Peak learning rate. Defaults to `3e-3`.
