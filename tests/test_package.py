@@ -31,6 +31,7 @@ ORDER = [
     "converters",
     "two_stream_encoder",
     "task_objectives",
+    "rate_multipliers",
     "task_optimizers",
     "fit_callbacks",
     "task_trainer",
