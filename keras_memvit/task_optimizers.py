@@ -18,18 +18,21 @@ class TaskOptimizers:
 
     Args:
         optimizer: an unbuilt `keras.optimizers.Optimizer`.
-        tasks: names of the tasks.
-        task_of: function from a trainable variable to its task's name.
-        multipliers: optional function from a trainable variable to a factor of
-            the learning rate.
+        task_layers: dict from task name to the layer that owns its variables.
+        multipliers: dict from a variable's `id` to a factor of its learning
+            rate, see `rate_multipliers`.
     """
 
-    def __init__(self, optimizer, tasks, task_of, multipliers=None):
+    def __init__(self, optimizer, task_layers, multipliers):
         self.outer = optimizer
         self.config = optimizer.get_config()  # here, where nothing is traced yet
-        self.task_of = task_of
-        self.tasks = list(tasks)
-        self.multiplier_of = multipliers or (lambda variable: 1.0)
+        self.tasks = list(task_layers)
+        self.owners = {
+            id(variable): name
+            for name, layer in task_layers.items()
+            for variable in layer.weights
+        }
+        self.multipliers = multipliers
         self.inner = {}
         self.finished = None
         self._rate = None
@@ -41,12 +44,12 @@ class TaskOptimizers:
         outer = self.outer
         by_task = {}
         for variable in variables:
-            by_task.setdefault(self.task_of(variable), []).append(variable)
+            by_task.setdefault(self.owners[id(variable)], []).append(variable)
         averages = {}
         for task, own in by_task.items():
             optimizer = self._clone(task)
             optimizer.build(own)
-            _scale_rates(optimizer, self.multiplier_of)
+            _scale_rates(optimizer, self.multipliers)
             for variable in optimizer.variables:
                 outer._track_variable(variable)
             if outer.use_ema:
@@ -84,7 +87,9 @@ class TaskOptimizers:
         by_task = {}
         for grad, variable in zip(grads, variables):
             if grad is not None:
-                by_task.setdefault(self.task_of(variable), []).append((grad, variable))
+                by_task.setdefault(self.owners[id(variable)], []).append(
+                    (grad, variable)
+                )
         self._rate = outer._get_current_learning_rate()
         try:
             for task, pairs in by_task.items():
@@ -120,7 +125,7 @@ class TaskOptimizers:
         return clone
 
 
-def _scale_rates(optimizer, multiplier_of):
+def _scale_rates(optimizer, multipliers):
     """Multiplies the learning rate, and with it weight decay, variable by variable."""
     update = optimizer._backend_update_step
     decay = optimizer._apply_weight_decay
@@ -129,7 +134,7 @@ def _scale_rates(optimizer, multiplier_of):
     def by_multiplier(variables):
         groups = {}
         for i, variable in enumerate(variables):
-            groups.setdefault(multiplier_of(variable), []).append(i)
+            groups.setdefault(multipliers[id(variable)], []).append(i)
         return groups.items()
 
     def scaled_update(grads, variables, learning_rate):

@@ -84,18 +84,8 @@ class TaskTrainer:
         by_variable = rate_multipliers(multipliers or {}, self.task_layers)
         if self.optimizer is None:
             return None
-        owners = {
-            id(variable): name
-            for name, layer in self.task_layers.items()
-            for variable in layer.weights
-        }
         optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        return TaskOptimizers(
-            optimizer,
-            self.task_layers,
-            lambda v: owners[id(v)],
-            lambda v: by_variable[id(v)],
-        )
+        return TaskOptimizers(optimizer, self.task_layers, by_variable)
 
     def get_compile_config(self):
         config = super().get_compile_config()

@@ -65,6 +65,8 @@ def test_the_command_writes_table_csv_and_plots(tmp_path, capsys):
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cells").iterdir()} == times
     with pytest.raises(ValueError, match=r"differ in \['batch_size'\]"):
         table2.run(parse([*command, "--batch-size", "7"]))
+    with pytest.raises(ValueError, match=r"differ in \['optimizer'\]"):
+        table2.run(parse([*command, "--optimizer", "sgd"]))
 
 
 def test_a_killed_run_goes_on(tmp_path):

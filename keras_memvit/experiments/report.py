@@ -36,7 +36,7 @@ PAPER = {
     },
 }
 TWENTY = {"SUN-397": 76.9, "iNaturalist": 50.0, "CIFAR-100": 90.9, "Places-365": 54.1}
-OPTIMIZERS = {"adamw": "AdamW (head: SGD)", "sgd": "SGD"}
+OPTIMIZER_NAMES = {"adamw": "AdamW (head: SGD)", "sgd": "SGD"}
 NAMES = {
     "full": "full fine-tuning",
     "head": "head",
@@ -117,7 +117,7 @@ def markdown(rows, facts):
         f"test, at {facts['image_size']} px; {facts['epochs']} epochs; "
         f"{facts['seeds']} seeds (mean ± standard deviation); regimes that train from "
         f"images: {facts['image_epochs']} epochs, seeds: {facts['image_seeds']}. "
-        f"{OPTIMIZERS[facts['optimizer']]}. Backbone: {facts['backbone']}. "
+        f"{OPTIMIZER_NAMES[facts['optimizer']]}. Backbone: {facts['backbone']}. "
         "Difference that a masked task makes to the base tokens: "
         f"{facts['base_difference']}.",
         "",
