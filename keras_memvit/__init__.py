@@ -4,21 +4,21 @@ from keras_memvit import data
 from keras_memvit import layers
 from keras_memvit import plot
 from keras_memvit import recipes
-from keras_memvit.attention_mask import attention_mask
-from keras_memvit.backbone import ViTBackbone
-from keras_memvit.builder import build
-from keras_memvit.compose import concatenate
-from keras_memvit.compose import extend
-from keras_memvit.compose import select
-from keras_memvit.model import MemoryViT
-from keras_memvit.precomputed import StateStore
-from keras_memvit.precomputed import precompute
-from keras_memvit.saving import inspect
-from keras_memvit.saving import load_task
-from keras_memvit.saving import save_task
+from keras_memvit.backbones.vit_backbone import ViTBackbone
+from keras_memvit.models.build import build
+from keras_memvit.models.compose import concatenate
+from keras_memvit.models.compose import extend
+from keras_memvit.models.compose import select
+from keras_memvit.models.memory_vit import MemoryViT
+from keras_memvit.models.sharing import inspect
+from keras_memvit.models.sharing import load_task
+from keras_memvit.models.sharing import save_task
 from keras_memvit.serving import export_onnx
 from keras_memvit.serving import export_saved_model
-from keras_memvit.task_spec import TaskSpec
+from keras_memvit.states import StateStore
+from keras_memvit.states import precompute
+from keras_memvit.tasks.attention_mask import attention_mask
+from keras_memvit.tasks.spec import TaskSpec
 from keras_memvit.version import __version__ as __version__
 
 __all__ = [

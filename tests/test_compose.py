@@ -11,7 +11,7 @@ from reference import dense_forward
 import keras_memvit
 from keras_memvit import TaskSpec
 from keras_memvit.layers import BaseClassifier
-from keras_memvit.model import MemoryViT
+from keras_memvit.models.memory_vit import MemoryViT
 
 
 def build(tasks, backbone=None, seed=0):

@@ -8,8 +8,8 @@ from conftest import randomize
 from conftest import snapshot
 
 import keras_memvit
-from keras_memvit.converters.image_statistics import IMAGENET
-from keras_memvit.converters.image_statistics import INCEPTION
+from keras_memvit.backbones.image_statistics import IMAGENET
+from keras_memvit.backbones.image_statistics import INCEPTION
 
 SIZE = {"num_layers": 2, "num_heads": 4, "hidden_dim": 32}
 

@@ -8,7 +8,7 @@ from conftest import make_backbone
 from test_converters import dinov2
 
 import keras_memvit
-from keras_memvit.position_embedding import interpolate_position_embedding
+from keras_memvit.backbones.position_embedding import interpolate_position_embedding
 
 
 @pytest.mark.parametrize("antialias", [False, True])

@@ -7,7 +7,7 @@ import pytest
 import keras_memvit
 from keras_memvit import TaskSpec
 from keras_memvit import layers
-from keras_memvit.two_stream_encoder import TwoStreamEncoder
+from keras_memvit.models.encoder import TwoStreamEncoder
 
 LAYERS = {
     "MemoryTokens": (lambda: layers.MemoryTokens(3), (2, 5, 8)),
@@ -110,7 +110,7 @@ def test_masked_mha_equals_keras_attention_on_the_base_stream():
     theirs = keras.layers.MultiHeadAttention(2, 4)
     x = np.random.default_rng(0).normal(size=(2, 5, 8)).astype("float32")
     ours(x), theirs(x, x)
-    from keras_memvit.converters.weights import copy_attention
+    from keras_memvit.backbones.weights import copy_attention
 
     copy_attention(ours, theirs)
     np.testing.assert_allclose(

@@ -17,7 +17,7 @@ from processes import TESTS
 
 import keras_memvit
 from keras_memvit import TaskSpec
-from keras_memvit.precomputed import writer
+from keras_memvit.states import writer
 
 LABELS = {"a": np.arange(8) % 3, "b": np.arange(8) % 2}
 
@@ -209,7 +209,7 @@ import sys
 import numpy as np
 from conftest import make_backbone
 import keras_memvit
-from keras_memvit.precomputed import writer
+from keras_memvit.states import writer
 
 writer.SHARD_BYTES = 3 * 2 * 7 * 32 * 4
 rng = np.random.default_rng(0)

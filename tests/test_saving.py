@@ -13,7 +13,7 @@ from processes import run_python
 import keras_memvit
 from keras_memvit import TaskSpec
 from keras_memvit.layers import BaseClassifier
-from keras_memvit.model import MemoryViT
+from keras_memvit.models.memory_vit import MemoryViT
 
 LOAD = """
 import sys

@@ -6,8 +6,8 @@ import pytest
 import keras_memvit
 from keras_memvit import TaskSpec
 from keras_memvit import attention_mask
-from keras_memvit.task_spec import parse_tasks
-from keras_memvit.task_spec import visible_tasks
+from keras_memvit.tasks.sees import visible_tasks
+from keras_memvit.tasks.spec import parse_tasks
 
 
 def test_table_1_for_concatenation_and_extension():

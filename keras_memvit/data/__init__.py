@@ -1,4 +1,7 @@
-"""Data: labelled images from anywhere, and batches of several data sets in turn."""
+"""Data: labelled images from anywhere, and batches of several data sets in turn.
+
+Imports `training` for labels; Pillow and TFDS where they are used.
+"""
 
 from keras_memvit.data.image_batches import ImageBatches
 from keras_memvit.data.load import LabelledImages

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_memvit.data.sources import as_source
-from keras_memvit.labels import UNLABELLED
+from keras_memvit.training.labels import UNLABELLED
 
 
 def mix(datasets, *, weights="proportional", batch_size=32, num_batches=None, seed=0):

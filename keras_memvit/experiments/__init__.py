@@ -1,1 +1,4 @@
-"""The paper's experiments as commands: `python -m keras_memvit.experiments`."""
+"""The paper's experiments as commands: `python -m keras_memvit.experiments`.
+
+Imports any room; nothing imports it.
+"""

@@ -3,8 +3,8 @@
 import numpy as np
 from keras import ops
 
-from keras_memvit.baselines import pooled
-from keras_memvit.model import MemoryViT
+from keras_memvit.models.memory_vit import MemoryViT
+from keras_memvit.rivals.baseline import pooled
 
 
 def old_output(model, images):

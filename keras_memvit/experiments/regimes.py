@@ -6,15 +6,15 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_memvit.baselines import baseline
-from keras_memvit.builder import build
-from keras_memvit.compose import rename
-from keras_memvit.converters import convert
+from keras_memvit.backbones.convert import convert
 from keras_memvit.experiments.forgetting import output_change
-from keras_memvit.fit_callbacks import EpochOfData
+from keras_memvit.models.build import build
+from keras_memvit.models.compose import rename
 from keras_memvit.recipes import adamw_optimizer
 from keras_memvit.recipes import paper_optimizer
-from keras_memvit.task_spec import TaskSpec
+from keras_memvit.rivals.baseline import baseline
+from keras_memvit.tasks.spec import TaskSpec
+from keras_memvit.training.fit_callbacks import EpochOfData
 
 # What a masked task trains: `cells` memory tokens a layer, and the readout.
 MASKED = {

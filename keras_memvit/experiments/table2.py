@@ -7,9 +7,7 @@ import pathlib
 import keras
 import numpy as np
 
-from keras_memvit.baselines import pooled
-from keras_memvit.builder import build
-from keras_memvit.converters import convert
+from keras_memvit.backbones.convert import convert
 from keras_memvit.data import ImageBatches
 from keras_memvit.data import load
 from keras_memvit.data.load import split_by_class
@@ -20,7 +18,9 @@ from keras_memvit.experiments.regimes import Splits
 from keras_memvit.experiments.regimes import rates_of
 from keras_memvit.experiments.regimes import train_alone
 from keras_memvit.experiments.regimes import train_masked
-from keras_memvit.precomputed import precompute
+from keras_memvit.models.build import build
+from keras_memvit.rivals.baseline import pooled
+from keras_memvit.states import precompute
 from keras_memvit.version import __version__
 
 VALIDATION = 0.15  # of the training part, for the choice of the learning rate
@@ -202,7 +202,7 @@ def _smoke_data():
 
 
 def _smoke_backbone():
-    from keras_memvit.backbone import ViTBackbone
+    from keras_memvit.backbones.vit_backbone import ViTBackbone
 
     keras.utils.set_random_seed(0)
     return ViTBackbone(

@@ -1,4 +1,7 @@
-"""The Keras layers that a `MemoryViT` is made of."""
+"""The Keras layers that a frozen encoder is made of.
+
+Imports Keras alone: a layer here knows of no task.
+"""
 
 from keras_memvit.layers.base_classifier import BaseClassifier
 from keras_memvit.layers.encoder_block import EncoderBlock
@@ -7,7 +10,6 @@ from keras_memvit.layers.masked_mha import MaskedMHA
 from keras_memvit.layers.memory_tokens import MemoryTokens
 from keras_memvit.layers.mlp import MLP
 from keras_memvit.layers.patch_embedding import PatchEmbedding
-from keras_memvit.layers.task_tokens import TaskTokens
 
 __all__ = [
     "BaseClassifier",
@@ -17,5 +19,4 @@ __all__ = [
     "MaskedMHA",
     "MemoryTokens",
     "PatchEmbedding",
-    "TaskTokens",
 ]

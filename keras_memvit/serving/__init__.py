@@ -1,4 +1,7 @@
-"""Serving: all tasks as a SavedModel or an ONNX file, from any backend."""
+"""Serving: all tasks as a SavedModel or an ONNX file, from any backend.
+
+Imports `models` and the rooms below it; TensorFlow where it is used.
+"""
 
 from keras_memvit.serving.onnx_export import export_onnx
 from keras_memvit.serving.saved_model_export import export_saved_model

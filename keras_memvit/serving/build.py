@@ -15,7 +15,7 @@ import sys
 import keras
 import numpy as np
 
-from keras_memvit.model import MemoryViT
+from keras_memvit.models.memory_vit import MemoryViT
 from keras_memvit.version import __version__
 
 CARD = "assets.extra/keras_memvit.json"

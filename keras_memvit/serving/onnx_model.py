@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_memvit.serving.signatures import answers
-from keras_memvit.task_spec import BASE
+from keras_memvit.tasks.spec import BASE
 
 OPSET = 18  # the newest that tf2onnx writes
 

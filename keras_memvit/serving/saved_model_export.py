@@ -10,7 +10,7 @@ from keras_memvit.serving.build import run
 from keras_memvit.serving.requirements import check_model
 from keras_memvit.serving.requirements import require
 from keras_memvit.serving.server_configs import write_server_configs
-from keras_memvit.task_spec import BASE
+from keras_memvit.tasks.spec import BASE
 
 DEFAULT = "serving_default"
 DTYPES = ("float32", "bfloat16", "float16")

@@ -4,9 +4,9 @@ import keras
 import tensorflow as tf
 
 from keras_memvit.layers.base_readers import BaseStates
-from keras_memvit.layers.task_tokens import join_readout
-from keras_memvit.task_layout import layout_of
-from keras_memvit.task_spec import visible_tasks
+from keras_memvit.models.task_weights import join_readout
+from keras_memvit.tasks.layout import layout_of
+from keras_memvit.tasks.sees import visible_tasks
 
 
 class Servable:

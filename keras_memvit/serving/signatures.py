@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from keras_memvit.serving.images import decode_images
-from keras_memvit.task_spec import BASE
+from keras_memvit.tasks.spec import BASE
 
 TOP_K = 5
 CLASSIFY_METHOD = "tensorflow/serving/classify"

@@ -1,0 +1,142 @@
+"""From whatever the caller has to a `ViTBackbone` and its classifier."""
+
+import os
+
+from keras_memvit.backbones.keras_cv_vit import convert_keras_cv_classifier
+from keras_memvit.backbones.keras_cv_vit import convert_keras_cv_vit
+from keras_memvit.backbones.keras_hub_deit import convert_deit
+from keras_memvit.backbones.keras_hub_dinov2 import convert_dinov2
+from keras_memvit.backbones.keras_hub_vit import convert_vit
+from keras_memvit.backbones.presets import load_preset
+from keras_memvit.backbones.vit_backbone import ViTBackbone
+from keras_memvit.backbones.vit_backbone import check_image_shape
+from keras_memvit.backbones.weights import copy_dense
+from keras_memvit.backbones import image_statistics
+from keras_memvit.layers import BaseClassifier
+from keras_memvit.layers.dtypes import float32_variables
+
+# (library, class): (converter, image statistics of the family)
+_FAMILIES = {
+    ("keras_hub", "ViTBackbone"): (convert_vit, image_statistics.INCEPTION),
+    ("keras_hub", "DeiTBackbone"): (convert_deit, image_statistics.IMAGENET),
+    ("keras_hub", "DINOV2Backbone"): (convert_dinov2, image_statistics.IMAGENET),
+    ("keras_cv", "ViT"): (convert_keras_cv_vit, image_statistics.INCEPTION),
+}
+_CLASSIFIERS = {
+    ("keras_hub", "ViTImageClassifier"),
+    ("keras_hub", "DeiTImageClassifier"),
+}
+
+KNOWN_BACKBONES = [
+    *(f"{library}.{name}" for library, name in [*_FAMILIES, *sorted(_CLASSIFIERS)]),
+    "keras_memvit.ViTBackbone",
+    "a preset name, a local preset folder or an hf:// handle that KerasHub resolves",
+]
+
+
+def convert(source, *, image_shape=None, image_mean=None, image_std=None, dtype=None):
+    """Copies a pretrained model into a `ViTBackbone`; the source stays as it is.
+
+    Args:
+        source: one of `KNOWN_BACKBONES`.
+        image_shape: optional `(height, width, 3)`; position embeddings are
+            interpolated where it asks for another grid than the source's.
+        image_mean, image_std: optional, on the [0, 1] scale; override the
+            statistics that belong to the weights.
+        dtype: optional dtype policy; defaults to the source's, with task
+            variables in float32.
+
+    Returns:
+        `(backbone, classifier)`; the classifier is a `BaseClassifier`, or
+        None where the source has none. A `ViTBackbone` is returned as it is
+        unless an argument changes it.
+
+    Raises:
+        ValueError: if `source` is of an unknown kind.
+        ImportError: if a preset is named and KerasHub is not installed.
+    """
+    statistics = None
+    if isinstance(source, (str, os.PathLike)):
+        source, statistics = load_preset(os.fspath(source))
+    if isinstance(source, ViTBackbone):
+        return _adapt(source, image_shape, image_mean, image_std, dtype), None
+    model, source = source, _backbone_of(source)
+    family = _match(source, _FAMILIES)
+    if family is None:
+        raise ValueError(
+            "`backbone` is of an unknown kind. Known kinds: "
+            f"{'; '.join(KNOWN_BACKBONES)}. Received: {_describe(model)}"
+        )
+    converter, family_statistics = _FAMILIES[family]
+    dtype = float32_variables(dtype or source.dtype_policy)
+    mean, std = statistics or _own_statistics(model) or family_statistics
+    kwargs = {"image_mean": mean, "image_std": std, "dtype": dtype}
+    if converter is convert_dinov2 and image_shape is not None:
+        # From the pretrained table, not from one that was resized already.
+        kwargs["image_shape"] = check_image_shape(image_shape, (source.patch_size,) * 2)
+    backbone = converter(source, **kwargs)
+    backbone = _adapt(backbone, image_shape, image_mean, image_std, None)
+    return backbone, _classifier_of(model, family, dtype)
+
+
+def _adapt(backbone, image_shape, image_mean, image_std, dtype):
+    """The backbone itself, or a replica where an argument changes it."""
+    changes = {}
+    if image_shape is not None:
+        image_shape = check_image_shape(image_shape, backbone.patch_size)
+        if image_shape != tuple(backbone.image_shape):
+            changes["image_shape"] = image_shape
+    if image_mean is not None:
+        changes["image_mean"] = image_mean
+    if image_std is not None:
+        changes["image_std"] = image_std
+    if (
+        dtype is not None
+        and float32_variables(dtype) != backbone.image_normalization.dtype_policy
+    ):
+        changes["dtype"] = float32_variables(dtype)
+    # A trainable backbone is its owner's: ours is a frozen replica.
+    if changes or backbone.trainable_variables:
+        return backbone.replicate(**changes)
+    return backbone
+
+
+def _backbone_of(source):
+    return source.backbone if _match(source, _CLASSIFIERS) else source
+
+
+def _match(source, kinds):
+    """The `(library, class name)` in `kinds` that `source` is an instance of."""
+    for cls in type(source).__mro__:
+        key = (cls.__module__.partition(".")[0], cls.__name__)
+        if key in kinds:
+            return key
+    return None
+
+
+def _own_statistics(model):
+    preprocessor = getattr(model, "preprocessor", None)
+    converter = getattr(preprocessor, "image_converter", None)
+    return image_statistics.from_image_converter(converter)
+
+
+def _classifier_of(model, family, dtype):
+    if family == ("keras_cv", "ViT"):
+        return convert_keras_cv_classifier(model, dtype=dtype)
+    if not _match(model, _CLASSIFIERS):
+        return None
+    intermediate_dim = getattr(model, "intermediate_dim", None)
+    hidden_dim = model.backbone.hidden_dim
+    classifier = BaseClassifier(
+        model.num_classes, model.pooling, intermediate_dim, dtype=dtype, name="base"
+    )
+    classifier.build((None, None, hidden_dim))
+    if intermediate_dim:
+        copy_dense(classifier.intermediate, model.intermediate_layer, hidden_dim)
+    copy_dense(classifier.logits, model.output_dense, intermediate_dim or hidden_dim)
+    return classifier
+
+
+def _describe(model):
+    cls = type(model)
+    return f"backbone={model!r} of type {cls.__module__}.{cls.__name__}"

@@ -1,0 +1,47 @@
+"""KerasHub's ViT."""
+
+from keras_memvit.backbones.vit_backbone import ViTBackbone
+from keras_memvit.backbones.weights import copy_attention
+from keras_memvit.backbones.weights import copy_mlp
+from keras_memvit.backbones.weights import copy_norm
+from keras_memvit.backbones.weights import copy_patch_projection
+from keras_memvit.backbones.weights import to_numpy
+
+
+def image_shape_of(source):
+    """`(height, width, 3)` of a KerasHub backbone, whatever its data format."""
+    shape = tuple(source.image_shape)
+    return (*shape[1:], shape[0]) if source.data_format == "channels_first" else shape
+
+
+def convert_vit(source, **kwargs):
+    """A `ViTBackbone` with the weights of a `keras_hub.models.ViTBackbone`."""
+    target = ViTBackbone(
+        image_shape=image_shape_of(source),
+        patch_size=source.patch_size,
+        num_layers=source.num_layers,
+        num_heads=source.num_heads,
+        hidden_dim=source.hidden_dim,
+        mlp_dim=source.mlp_dim,
+        layer_norm_epsilon=source.layer_norm_epsilon,
+        use_class_token=source.use_class_token,
+        use_qkv_bias=source.use_mha_bias,
+        use_output_bias=source.use_mha_bias,
+        use_mlp_bias=source.use_mlp_bias,
+        use_patch_bias=source.use_patch_bias,
+        **kwargs,
+    )
+    embedding = source.get_layer("vit_patching_and_embedding")
+    copy_patch_projection(target.patch_embedding, embedding.patch_embedding)
+    positions = to_numpy(embedding.position_embedding.embeddings)
+    target.patch_embedding.position_embedding.assign(positions)
+    if source.use_class_token:
+        target.patch_embedding.class_token.assign(to_numpy(embedding.class_token)[0])
+    encoder = source.get_layer("vit_encoder")
+    for block, layer in zip(target.blocks, encoder.encoder_layers):
+        copy_norm(block.norm1, layer.layer_norm_1)
+        copy_attention(block.attention, layer.mha)
+        copy_norm(block.norm2, layer.layer_norm_2)
+        copy_mlp(block.mlp, layer.mlp.dense_1, layer.mlp.dense_2)
+    copy_norm(target.norm, encoder.layer_norm)
+    return target

@@ -1,0 +1,286 @@
+"""The canonical Vision Transformer encoder that every family converts into."""
+
+import hashlib
+import json
+
+import keras
+import numpy as np
+
+from keras_memvit.backbones.position_embedding import interpolate_position_embedding
+from keras_memvit.layers import EncoderBlock
+from keras_memvit.layers import ImageNormalization
+from keras_memvit.layers import PatchEmbedding
+
+
+@keras.saving.register_keras_serializable(package="keras_memvit")
+class ViTBackbone(keras.Model):
+    """A frozen pre-LN Vision Transformer that runs on every Keras backend.
+
+    `z_0 = embed(x)`, `z_l = block_l(z_(l-1))`, output `norm(z_L)`. What the
+    families (ViT, DeiT, DINOv2, CLIP) differ in is configuration. There is no
+    dropout: the encoder only ever runs in inference mode. Its weights are not
+    trainable, so several models can share one backbone.
+
+    Args:
+        image_shape: `(height, width, 3)`, multiples of the patch size.
+        patch_size: int or `(height, width)`.
+        num_layers: int. Number of encoder blocks `L`.
+        num_heads: int. Attention heads per block.
+        hidden_dim: int. Width `D` of a token.
+        mlp_dim: int. Width of the MLP's hidden layer.
+        activation: str. `"gelu"` (exact), `"gelu_tanh"`, `"quick_gelu"`,
+            `"relu"`, or `"swiglu"` for a gated MLP. Defaults to `"gelu"`.
+        layer_norm_epsilon: float. Defaults to `1e-6`.
+        use_class_token: bool. Defaults to `True`.
+        num_register_tokens: int. Further tokens behind the class token:
+            DINOv2's registers, DeiT's distillation token. Defaults to `0`.
+        use_qkv_bias, use_output_bias, use_mlp_bias, use_patch_bias: bool.
+            Whether these projections have a bias. Default to `True`.
+        use_layer_scale: bool. Whether a vector scales each residual branch,
+            as in DINOv2. Defaults to `False`.
+        use_pre_norm: bool. Whether a norm precedes the first block, as in
+            CLIP. Defaults to `False`.
+        image_mean, image_std: float or 3 floats, on the [0, 1] scale.
+            Default to `0.5`.
+        **kwargs: `name`, `dtype`.
+
+    Call arguments:
+        images: images of shape `(B, H, W, 3)` in [0, 255], uint8 or float.
+
+    Returns:
+        Tokens of shape `(B, T, D)`: class token, register tokens, patches.
+
+    Raises:
+        ValueError: if the patch size does not divide the image.
+
+    Example:
+
+    >>> backbone = keras_memvit.ViTBackbone(
+    ...     image_shape=(32, 48, 3), patch_size=16, num_layers=2,
+    ...     num_heads=2, hidden_dim=32, mlp_dim=64)
+    >>> tuple(backbone(keras.ops.zeros((1, 32, 48, 3))).shape)
+    (1, 7, 32)
+
+    Reference:
+        - [Dosovitskiy et al., 2020](https://arxiv.org/abs/2010.11929)
+    """
+
+    def __init__(
+        self,
+        image_shape,
+        patch_size,
+        num_layers,
+        num_heads,
+        hidden_dim,
+        mlp_dim,
+        activation="gelu",
+        layer_norm_epsilon=1e-6,
+        use_class_token=True,
+        num_register_tokens=0,
+        use_qkv_bias=True,
+        use_output_bias=True,
+        use_mlp_bias=True,
+        use_patch_bias=True,
+        use_layer_scale=False,
+        use_pre_norm=False,
+        image_mean=0.5,
+        image_std=0.5,
+        dtype=None,
+        **kwargs,
+    ):
+        patch_size = (
+            (patch_size,) * 2 if isinstance(patch_size, int) else tuple(patch_size)
+        )
+        image_shape = check_image_shape(image_shape, patch_size)
+        # === Layers ===
+        image_normalization = ImageNormalization(
+            image_mean, image_std, dtype=dtype, name="image_normalization"
+        )
+        patch_embedding = PatchEmbedding(
+            image_shape,
+            patch_size,
+            hidden_dim,
+            use_class_token=use_class_token,
+            num_register_tokens=num_register_tokens,
+            use_bias=use_patch_bias,
+            dtype=dtype,
+            name="patch_embedding",
+        )
+        blocks = [
+            EncoderBlock(
+                num_heads,
+                mlp_dim,
+                activation=activation,
+                layer_norm_epsilon=layer_norm_epsilon,
+                use_qkv_bias=use_qkv_bias,
+                use_output_bias=use_output_bias,
+                use_mlp_bias=use_mlp_bias,
+                use_layer_scale=use_layer_scale,
+                dtype=dtype,
+                name=f"block_{i}",
+            )
+            for i in range(num_layers)
+        ]
+        pre_norm, norm = (
+            keras.layers.LayerNormalization(
+                epsilon=layer_norm_epsilon, dtype=dtype, name=name
+            )
+            for name in ("pre_norm", "norm")
+        )
+
+        # === Functional Model ===
+        images = keras.Input(image_shape, name="images")
+        x = patch_embedding(image_normalization(images))
+        if use_pre_norm:
+            x = pre_norm(x)
+        for block in blocks:
+            x = block(x)
+        kwargs.pop("trainable", None)
+        super().__init__(inputs=images, outputs=norm(x), **kwargs)
+        self.image_normalization = image_normalization
+        self.patch_embedding = patch_embedding
+        self.pre_norm = pre_norm if use_pre_norm else None
+        self.blocks = blocks
+        self.norm = norm
+        self.trainable = False
+
+        # === Config ===
+        self.image_shape = image_shape
+        self.patch_size = patch_size
+        self.num_layers = num_layers
+        self.num_heads = num_heads
+        self.hidden_dim = hidden_dim
+        self.mlp_dim = mlp_dim
+        self.activation = activation
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.use_class_token = use_class_token
+        self.num_register_tokens = num_register_tokens
+        self.use_qkv_bias = use_qkv_bias
+        self.use_output_bias = use_output_bias
+        self.use_mlp_bias = use_mlp_bias
+        self.use_patch_bias = use_patch_bias
+        self.use_layer_scale = use_layer_scale
+        self.use_pre_norm = use_pre_norm
+        self.image_mean = self.image_normalization.mean
+        self.image_std = self.image_normalization.std
+
+    def embed(self, images):
+        """Images (B, H, W, 3) in [0, 255] -> the first block's tokens (B, T, D)."""
+        x = self.patch_embedding(self.image_normalization(images))
+        return x if self.pre_norm is None else self.pre_norm(x)
+
+    @property
+    def num_base_tokens(self):
+        """Tokens in front of the patches: class token and register tokens."""
+        return int(self.use_class_token) + self.num_register_tokens
+
+    @property
+    def num_patches(self):
+        """Number `N` of image patches."""
+        return self.patch_embedding.num_patches
+
+    def fingerprint(self):
+        """SHA-256 of the weights and of the configuration that they mean.
+
+        Two backbones with one fingerprint compute the same function, whatever
+        their name, precision or backend.
+        """
+        config = json.dumps(self._architecture(), sort_keys=True)
+        digest = hashlib.sha256(config.encode())
+        for weight in self.weights:
+            values = np.ascontiguousarray(
+                keras.ops.convert_to_numpy(weight), dtype="<f4"
+            )
+            digest.update(f"{weight.name}{values.shape}".encode() + values.tobytes())
+        return digest.hexdigest()
+
+    def replicate(self, *, antialias=False, **changes):
+        """A new backbone with the same weights and some arguments changed.
+
+        Args:
+            antialias: bool. Whether interpolating positions to a smaller
+                `image_shape` widens the kernel.
+            **changes: any of `image_shape`, `image_mean`, `image_std`,
+                `dtype`, `name`.
+
+        Returns:
+            A `ViTBackbone`. Position embeddings are interpolated
+            (bicubically) where `image_shape` asks for another grid.
+        """
+        config = {**self.get_config(), **changes}
+        other = type(self).from_config(config)
+        values = [keras.ops.convert_to_numpy(w) for w in self.weights]
+        positions = self.patch_embedding.position_embedding
+        for i, weight in enumerate(self.weights):
+            if weight is positions:
+                values[i] = interpolate_position_embedding(
+                    values[i],
+                    self.patch_embedding.grid_shape,
+                    other.patch_embedding.grid_shape,
+                    antialias=antialias,
+                )
+        other.set_weights(values)
+        return other
+
+    def get_config(self):
+        dtype = self.image_normalization.dtype_policy
+        return {
+            **self._architecture(),
+            "dtype": keras.dtype_policies.serialize(dtype),
+            "name": self.name,
+        }
+
+    def _architecture(self):
+        return {
+            "image_shape": list(self.image_shape),
+            "patch_size": list(self.patch_size),
+            "num_layers": self.num_layers,
+            "num_heads": self.num_heads,
+            "hidden_dim": self.hidden_dim,
+            "mlp_dim": self.mlp_dim,
+            "activation": self.activation,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+            "use_class_token": self.use_class_token,
+            "num_register_tokens": self.num_register_tokens,
+            "use_qkv_bias": self.use_qkv_bias,
+            "use_output_bias": self.use_output_bias,
+            "use_mlp_bias": self.use_mlp_bias,
+            "use_patch_bias": self.use_patch_bias,
+            "use_layer_scale": self.use_layer_scale,
+            "use_pre_norm": self.use_pre_norm,
+            "image_mean": self.image_mean,
+            "image_std": self.image_std,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        if isinstance(config.get("dtype"), dict):
+            config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
+        return cls(**config)
+
+
+def check_image_shape(image_shape, patch_size):
+    """Returns `(height, width, 3)` as ints, or says which sizes would do."""
+    try:
+        shape = tuple(int(side) for side in image_shape)
+    except (TypeError, ValueError):
+        shape = ()
+    if len(shape) == 2:
+        shape = (*shape, 3)
+    if len(shape) != 3 or shape[2] != 3:
+        raise ValueError(
+            "`image_shape` must be (height, width, 3). "
+            f"Received: image_shape={image_shape}"
+        )
+    for side, size, patch in zip(("height", "width"), shape, patch_size):
+        if size < patch or size % patch:
+            near = sorted(
+                {max(size // patch, 1) * patch, (max(size, 0) // patch + 1) * patch}
+            )
+            raise ValueError(
+                f"The {side} in `image_shape` must be a multiple of the patch size "
+                f"{patch}, such as {' or '.join(map(str, near))}. "
+                f"Received: image_shape={image_shape}"
+            )
+    return shape

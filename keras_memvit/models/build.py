@@ -1,0 +1,71 @@
+"""`build`: from a pretrained backbone to a model that can be trained."""
+
+from keras_memvit.backbones.convert import convert
+from keras_memvit.models.memory_vit import MemoryViT
+from keras_memvit.tasks.spec import parse_tasks
+
+
+def build(
+    backbone,
+    tasks,
+    *,
+    num_memory_tokens=5,
+    attention="masked",
+    image_shape=None,
+    image_mean=None,
+    image_std=None,
+    dtype=None,
+):
+    """Adds tasks with learnable memory to a pretrained Vision Transformer.
+
+    The caller's backbone is copied, never changed; a `ViTBackbone` that is
+    frozen and needs no adapting is shared.
+
+    Args:
+        backbone: a KerasHub ViT, DeiT or DINOv2 backbone, a KerasHub ViT or
+            DeiT image classifier, a KerasCV ViT, a `ViTBackbone`, or a preset
+            name, local preset folder or `hf://` handle that KerasHub resolves.
+        tasks: a dict `{name: num_classes}` or a list of `TaskSpec`.
+        num_memory_tokens: int. Memory tokens per layer for tasks given as a
+            dict. Defaults to `5`.
+        attention: `"masked"`: any number of tasks, nothing old changes.
+            `"unmasked"`: the paper's first regime, one task whose memory is
+            visible to every token; it cannot be concatenated, extended or
+            precomputed, and has no `"base"` output. Defaults to `"masked"`.
+        image_shape: optional `(height, width, 3)`. Position embeddings are
+            interpolated (bicubically) if it is not the pretrained one.
+        image_mean, image_std: optional floats or 3 floats, on the [0, 1]
+            scale. Default to the statistics of the preset, else those of the
+            model's family.
+        dtype: optional dtype policy such as `"mixed_bfloat16"`. Defaults to
+            the backbone's. Task variables are float32 in any case.
+
+    Returns:
+        A `MemoryViT`. Images go in as `(B, H, W, 3)` in [0, 255]; out comes a
+        dict of logits by task name, and `"base"` for a classifier's own.
+
+    Raises:
+        ValueError: if an argument is not as above; the message says what
+            would be.
+        ImportError: if a preset is named and KerasHub is not installed.
+
+    Example:
+
+    >>> backbone = keras_memvit.ViTBackbone(
+    ...     image_shape=(32, 32, 3), patch_size=16, num_layers=2,
+    ...     num_heads=2, hidden_dim=32, mlp_dim=64)
+    >>> model = keras_memvit.build(backbone, tasks={"digits": 10, "faces": 2})
+    >>> sorted(model.output)
+    ['digits', 'faces']
+    """
+    specs = parse_tasks(tasks, num_memory_tokens)
+    backbone, classifier = convert(
+        backbone,
+        image_shape=image_shape,
+        image_mean=image_mean,
+        image_std=image_std,
+        dtype=dtype,
+    )
+    model = MemoryViT(backbone, specs, attention=attention, classifier=classifier)
+    model.remember()
+    return model

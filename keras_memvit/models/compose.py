@@ -1,0 +1,189 @@
+"""New models from old ones: side by side, built upon, or a part."""
+
+import dataclasses
+
+from keras_memvit.models.memory_vit import MemoryViT
+from keras_memvit.tasks.sees import visible_tasks
+from keras_memvit.tasks.spec import parse_tasks
+
+
+def concatenate(models):
+    """Puts independently trained tasks side by side in one model.
+
+    The paper's model concatenation: one forward pass answers every task, each
+    as in its own model. The backbone's weights are shared, not copied; the
+    tasks' are copied, so that training the new model leaves the old ones be.
+
+    Args:
+        models: list of `MemoryViT` with masked attention, on the same
+            backbone (the same weights), with distinct task names.
+
+    Returns:
+        A `MemoryViT` over the first model's backbone.
+
+    Raises:
+        ValueError: if task names clash, backbones differ, or a model's
+            attention is unmasked.
+
+    Example:
+
+    ```python
+    both = keras_memvit.concatenate([digits, faces])
+    ```
+    """
+    models = list(models)
+    if not models:
+        raise ValueError("`models` must hold at least one model. Received: models=[]")
+    for model in models:
+        _check_masked(model, "models")
+    first = models[0]
+    owners = {}
+    for model in models:
+        if not _same_backbone(first, model):
+            raise ValueError(
+                "`models` must share one backbone: build them from the same weights, "
+                "image shape and image statistics. Received the fingerprints "
+                f"{[m.backbone.fingerprint()[:12] for m in models]}"
+            )
+        for spec in model.specs:
+            if spec.name in owners:
+                raise ValueError(
+                    "`models` must have distinct task names: build one of them under "
+                    f"another name. Received the task '{spec.name}' twice"
+                )
+            owners[spec.name] = model
+    specs = [spec for model in models for spec in model.specs]
+    classifier = next((m.classifier for m in models if m.classifier is not None), None)
+    return _assemble(first.backbone, specs, owners, classifier)
+
+
+def extend(model, tasks, *, sees=None, num_memory_tokens=5, freeze=True):
+    """Adds tasks that may read the model's tasks, and changes none of these.
+
+    The paper's model extension: a new class token also attends to the class
+    tokens and the memory of the tasks it sees.
+
+    Args:
+        model: a `MemoryViT` with masked attention.
+        tasks: a dict `{name: num_classes}` or a list of `TaskSpec`.
+        sees: optional list of task names that every new task sees, besides
+            what its own spec says.
+        num_memory_tokens: memory tokens per layer for tasks given as a dict.
+        freeze: bool. Whether the model's own tasks stop being trainable in
+            the new model. Defaults to `True`.
+
+    Returns:
+        A `MemoryViT` over the same backbone's weights.
+
+    Raises:
+        ValueError: if a task's name is taken or `sees` names no task.
+
+    Example:
+
+    ```python
+    more = keras_memvit.extend(both, tasks={"glasses": 2}, sees=["faces"])
+    ```
+    """
+    _check_masked(model, "model")
+    old = [spec.name for spec in model.specs]
+    # What new tasks see is checked below, among old and new tasks together.
+    given = [tasks] if not isinstance(tasks, (dict, list, tuple)) else tasks
+    bare = parse_tasks(
+        given if isinstance(given, dict) else [_seeing(spec, ()) for spec in given],
+        num_memory_tokens,
+    )
+    own = {} if isinstance(given, dict) else {spec.name: spec.sees for spec in given}
+    taken = [spec.name for spec in bare if spec.name in old]
+    if taken:
+        raise ValueError(
+            f"`tasks` must have names that the model does not have yet: {old}. "
+            f"Received: {taken}"
+        )
+    added = [_seeing(spec, (*own.get(spec.name, ()), *(sees or ()))) for spec in bare]
+    specs = parse_tasks([*model.specs, *added])
+    owners = dict.fromkeys(old, model)
+    extended = _assemble(model.backbone, specs, owners, model.classifier)
+    if freeze:
+        for name in old:
+            extended.task_layers[name].trainable = False
+    return extended
+
+
+def select(model, names):
+    """A model of some of the tasks, and of those that they see.
+
+    Args:
+        model: a `MemoryViT`.
+        names: a task name, or a list of them.
+
+    Returns:
+        A `MemoryViT` over the same backbone's weights, tasks in the model's
+        order. What the named tasks see is kept, since they need it.
+
+    Raises:
+        ValueError: if a name is not a task of the model.
+
+    Example:
+
+    ```python
+    faces = keras_memvit.select(both, "faces")
+    ```
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    sees = visible_tasks(model.specs)
+    unknown = [name for name in names if name not in sees]
+    if unknown or not names:
+        raise ValueError(
+            f"`names` must be tasks of the model: {list(sees)}. Received: {names}"
+        )
+    kept = set(names).union(*(sees[name] for name in names))
+    specs = [spec for spec in model.specs if spec.name in kept]
+    owners = {spec.name: model for spec in specs}
+    return _assemble(model.backbone, specs, owners, model.classifier, model.attention)
+
+
+def rename(model, name, new_name):
+    """A model of one task, which sees no others, under another name."""
+    (spec,) = [spec for spec in model.specs if spec.name == name]
+    renamed = MemoryViT(
+        model.backbone,
+        [dataclasses.replace(spec, name=new_name)],
+        classifier=model.classifier,
+    )
+    renamed.task_layers[new_name].set_weights(model.task_layers[name].get_weights())
+    renamed.remember()
+    return renamed
+
+
+def _assemble(backbone, specs, owners, classifier, attention="masked"):
+    """A model whose tasks are copies of those of their owners, if they have one."""
+    model = MemoryViT(backbone, specs, attention=attention, classifier=classifier)
+    for name, owner in owners.items():
+        source, target = owner.task_layers[name], model.task_layers[name]
+        # Through NumPy: JAX's trainer gives its arrays away to the next step.
+        target.set_weights(source.get_weights())
+        target.trainable = source.trainable
+    model.remember(owners)
+    return model
+
+
+def _seeing(spec, sees):
+    return dataclasses.replace(spec, sees=tuple(dict.fromkeys(sees)))
+
+
+def _same_backbone(a, b):
+    return (
+        a.backbone is b.backbone or a.backbone.fingerprint() == b.backbone.fingerprint()
+    )
+
+
+def _check_masked(model, argument):
+    if not isinstance(model, MemoryViT):
+        raise ValueError(
+            f"`{argument}` must be a MemoryViT. Received one of type {type(model)}"
+        )
+    if model.attention != "masked":
+        raise ValueError(
+            f"`{argument}` must have masked attention: an unmasked task changes every "
+            "token, so no other can stand beside it. Received attention='unmasked'"
+        )

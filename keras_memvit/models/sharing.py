@@ -1,0 +1,183 @@
+"""Sharing tasks: `save_task`, `load_task`, `inspect`."""
+
+import os
+import pathlib
+
+from keras_memvit.backbones.convert import convert
+from keras_memvit.models.compose import extend
+from keras_memvit.models.memory_vit import MemoryViT
+from keras_memvit.tasks.task_file import SUFFIX
+from keras_memvit.tasks.task_file import assign_arrays
+from keras_memvit.tasks.task_file import read_arrays
+from keras_memvit.tasks.task_file import read_card
+from keras_memvit.tasks.task_file import task_arrays
+from keras_memvit.tasks.task_file import task_fingerprint
+from keras_memvit.tasks.task_file import write_task
+from keras_memvit.version import __version__
+
+
+def save_task(model, name, path):
+    """Saves one task: class token, memory, head, spec; no backbone weight.
+
+    The file is written under another name and renamed when whole: killed at
+    any moment, the old file or the new one is there.
+
+    Args:
+        model: a `MemoryViT`.
+        name: str. The task.
+        path: the file, by custom `<name>.safetensors`.
+
+    Raises:
+        ValueError: if the model has no such task, or it is not finite.
+
+    Example:
+
+    ```python
+    keras_memvit.save_task(both, "faces", "faces.safetensors")
+    ```
+    """
+    write_task(model, name, os.fspath(path), __version__)
+
+
+def load_task(model, path):
+    """Adds a saved task, or a folder of them, to a model.
+
+    Args:
+        model: a `MemoryViT`, or anything that `build` takes as a backbone.
+        path: a task file, or a folder of task files (`*.safetensors`), which
+            are loaded so that each comes after those it sees.
+
+    Returns:
+        A new `MemoryViT` over the same backbone's weights.
+
+    Raises:
+        ValueError: if a file is damaged or belongs to another backbone, if
+            its name is taken, or if the tasks it sees are not there as they
+            were. Nothing is loaded then.
+
+    Example:
+
+    ```python
+    model = keras_memvit.load_task(digits, "faces.safetensors")
+    ```
+    """
+    path = pathlib.Path(path)
+    cards = _cards(path)
+    if not isinstance(model, MemoryViT):
+        first = next(iter(cards.values()))
+        shape = first["image_shape"]
+        return _load_onto_backbone(convert(model, image_shape=shape), cards)
+    return _add(model, cards)
+
+
+def inspect(path, print_fn=None):
+    """Prints a task file's card without loading a model.
+
+    Args:
+        path: a task file.
+        print_fn: function that takes the text; defaults to `print`.
+
+    Raises:
+        ValueError: if the file is not a whole task file.
+    """
+    card = read_card(path)
+    spec = card["task"]
+    lines = [
+        f"task: {spec.name}",
+        f"classes: {spec.num_classes}" + _listed(spec.class_names),
+        f"memory tokens per layer: {spec.num_memory_tokens}",
+        f"sees: {', '.join(card['needs']) or '-'}",
+        f"attention: {card['attention']}",
+        f"image shape: {card['image_shape']}",
+        f"backbone: {card['backbone']}",
+        f"written by: keras_memvit {card['version']}",
+        f"size: {pathlib.Path(path).stat().st_size:,} bytes",
+    ]
+    (print_fn or print)("\n".join(lines))
+
+
+def _listed(names, limit=10):
+    if not names:
+        return ""
+    return f" ({', '.join(names[:limit])}{', ...' if len(names) > limit else ''})"
+
+
+def _cards(path):
+    """{file: card}, each after those of the tasks it needs."""
+    if not path.is_dir():
+        return {path: read_card(path)}
+    cards = {file: read_card(file) for file in sorted(path.glob(f"*{SUFFIX}"))}
+    if not cards:
+        raise ValueError(
+            f"`path` must hold task files (*{SUFFIX}). There are none in {path}"
+        )
+    # A task's needs are closed transitively: who needs fewer comes first.
+    return dict(sorted(cards.items(), key=lambda item: len(item[1]["needs"])))
+
+
+def _load_onto_backbone(parts, cards):
+    backbone, classifier = parts
+    (path, card), *rest = cards.items()
+    _check(path, card, backbone, backbone.fingerprint(), {})
+    arrays = read_arrays(path, card["task"], backbone.num_layers, backbone.hidden_dim)
+    model = MemoryViT(
+        backbone, [card["task"]], attention=card["attention"], classifier=classifier
+    )
+    assign_arrays(model.task_layers[card["task"].name], arrays)
+    return _add(model, dict(rest)) if rest else model
+
+
+def _add(model, cards):
+    backbone = model.backbone
+    fingerprint = backbone.fingerprint()
+    present = {
+        name: task_fingerprint(task_arrays(task))
+        for name, task in model.task_layers.items()
+    }
+    loaded = {}
+    for path, card in cards.items():
+        name = card["task"].name
+        if name in present:
+            raise ValueError(
+                f"{path} holds the task '{name}', which the model has already: "
+                f"{list(present)}. Leave it out with `select`, or save it under "
+                "another name"
+            )
+        _check(path, card, backbone, fingerprint, present)
+        if card["attention"] != "masked":
+            raise ValueError(
+                f"{path} holds a task with unmasked attention, which cannot stand "
+                "beside others: load it onto a backbone"
+            )
+        arrays = read_arrays(
+            path, card["task"], backbone.num_layers, backbone.hidden_dim
+        )
+        loaded[name] = arrays
+        present[name] = task_fingerprint(arrays)
+    specs = [card["task"] for card in cards.values()]
+    model = extend(model, specs, freeze=False)
+    for name, arrays in loaded.items():
+        assign_arrays(model.task_layers[name], arrays)
+    return model
+
+
+def _check(path, card, backbone, fingerprint, present):
+    if card["backbone"] != fingerprint:
+        raise ValueError(
+            f"{path} belongs to another backbone (weights, image shape or image "
+            f"statistics differ): it was trained on {card['backbone'][:12]} at image "
+            f"shape {card['image_shape']}. Received: a backbone {fingerprint[:12]} at "
+            f"{list(backbone.image_shape)}"
+        )
+    missing = [name for name in card["needs"] if name not in present]
+    if missing or set(card["task"].sees) - set(card["needs"]):
+        raise ValueError(
+            f"{path} sees the tasks {list(card['needs'])}: load these first. "
+            f"Missing: {missing}"
+        )
+    changed = [name for name, want in card["needs"].items() if present[name] != want]
+    if changed:
+        raise ValueError(
+            f"{path} was trained while seeing other versions of the tasks {changed} "
+            "than those in the model"
+        )

@@ -1,0 +1,22 @@
+"""Ready ways to train, and what they are made of.
+
+Imports any room but `experiments`.
+"""
+
+from keras_memvit.recipes.sweep import SweepResult
+from keras_memvit.recipes.sweep import sweep
+from keras_memvit.rivals.baseline import baseline
+from keras_memvit.training.early_stopping import TaskEarlyStopping
+from keras_memvit.training.schedules import WarmupCosine
+from keras_memvit.training.schedules import adamw_optimizer
+from keras_memvit.training.schedules import paper_optimizer
+
+__all__ = [
+    "SweepResult",
+    "TaskEarlyStopping",
+    "WarmupCosine",
+    "adamw_optimizer",
+    "baseline",
+    "paper_optimizer",
+    "sweep",
+]

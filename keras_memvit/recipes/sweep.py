@@ -1,0 +1,181 @@
+"""Many recipes tried at once, as parallel tasks of one model."""
+
+import copy
+import dataclasses
+import itertools
+
+import keras
+import numpy as np
+
+from keras_memvit.models.build import build
+from keras_memvit.models.compose import rename
+from keras_memvit.models.state_reader import is_store
+from keras_memvit.tasks.spec import parse_tasks
+from keras_memvit.training.schedules import paper_optimizer
+
+
+@dataclasses.dataclass
+class SweepResult:
+    """What `sweep` found.
+
+    Attributes:
+        table: list of dicts, one a candidate, best first: `learning_rate`,
+            `num_memory_tokens`, `seed`, `val_accuracy`, `val_loss`.
+        best: dict, the learning rate and token count with the best mean
+            validation accuracy over seeds, that `mean`, and its `spread`
+            (standard deviation).
+        model: a `MemoryViT` of the task as the best candidate's best seed
+            trained it.
+    """
+
+    table: list
+    best: dict
+    model: keras.Model
+
+    def __str__(self):
+        columns = list(self.table[0])
+        rows = [columns, *([_cell(row[c]) for c in columns] for row in self.table)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
+        return "\n".join(
+            "  ".join(cell.rjust(width) for cell, width in zip(row, widths))
+            for row in rows
+        )
+
+
+def sweep(
+    backbone,
+    task,
+    train,
+    validation,
+    *,
+    learning_rates=(0.03, 0.1, 0.3, 1.0),
+    num_memory_tokens=(1, 5, 10),
+    seeds=(0,),
+    epochs=10,
+    batch_size=32,
+    optimizer=paper_optimizer,
+    verbose=0,
+):
+    """Trains every combination at once and returns a table and the best.
+
+    Each candidate is a task of one model, with an optimiser of its own, so it
+    ends where it would if trained alone on the same batches; all read the same
+    base stream, and with a `StateStore` not even that is computed.
+
+    Args:
+        backbone: whatever `build` takes.
+        task: a `TaskSpec`, or a dict `{name: num_classes}` of one task.
+        train, validation: a `StateStore` each, or arrays `(x, y)`.
+        learning_rates: floats, peaks of the schedule.
+        num_memory_tokens: ints, memory tokens a layer.
+        seeds: ints, of the initial memory and head.
+        epochs, batch_size, verbose: as in `fit`.
+        optimizer: function from a learning rate to an optimiser. Defaults to
+            `paper_optimizer`; for a deep readout `adamw_optimizer`, at a
+            hundredth of these rates.
+
+    Returns:
+        A `SweepResult`.
+
+    Raises:
+        ValueError: if there is not one task, or nothing to try.
+
+    Example:
+
+    ```python
+    result = keras_memvit.recipes.sweep(backbone, {"digits": 10}, store, val_store)
+    print(result)
+    keras_memvit.save_task(result.model, "digits", "digits.safetensors")
+    ```
+    """
+    specs = parse_tasks(task if isinstance(task, (dict, list)) else [task])
+    grid = list(itertools.product(learning_rates, num_memory_tokens, seeds))
+    if len(specs) != 1 or not grid:
+        raise ValueError(
+            "`sweep` takes one task and at least one of `learning_rates`, "
+            f"`num_memory_tokens` and `seeds`. Received the tasks "
+            f"{[spec.name for spec in specs]} and {len(grid)} combinations"
+        )
+    candidates = {f"candidate_{i}": row for i, row in enumerate(grid)}
+    model = _model_of(backbone, specs[0], candidates)
+    names = list(candidates)
+    rates = {name: row[0] for name, row in candidates.items()}
+    model.compile(optimizer(1.0), learning_rate_multipliers=rates)
+    model.fit(
+        *_for_all(train, names),
+        epochs=epochs,
+        batch_size=batch_size,
+        verbose=verbose,
+    )
+    logs = model.evaluate(
+        *_for_all(validation, names),
+        batch_size=batch_size,
+        return_dict=True,
+        verbose=verbose,
+    )
+    rows = {}
+    for name, (rate, tokens, seed) in candidates.items():
+        rows[name] = {
+            "learning_rate": rate,
+            "num_memory_tokens": tokens,
+            "seed": seed,
+            "val_accuracy": logs[f"{name}_accuracy"],
+            "val_loss": logs[f"{name}_loss" if len(names) > 1 else "loss"],
+        }
+    best, winner = _best(rows)
+    return SweepResult(
+        sorted(rows.values(), key=_order), best, rename(model, winner, specs[0].name)
+    )
+
+
+def _model_of(backbone, spec, candidates):
+    """One task a candidate, started by its seed alone."""
+    tasks = [
+        dataclasses.replace(spec, name=name, num_memory_tokens=tokens)
+        for name, (_, tokens, _) in candidates.items()
+    ]
+    model = build(backbone, tasks)
+    for name, (_, _, seed) in candidates.items():
+        model.task_layers[name].start(seed)
+    return model
+
+
+def _for_all(data, names):
+    """Every candidate learns from the same labels."""
+    if is_store(data):
+        store = copy.copy(data)
+        (labels,) = [v for k, v in data.targets.items() if k.startswith("labels")]
+        weights = {k: v for k, v in data.targets.items() if not k.startswith("labels")}
+        store.targets = {**{f"labels/{name}": labels for name in names}, **weights}
+        return (store,)
+    images, labels = data
+    return images, dict.fromkeys(names, labels)
+
+
+def _best(rows):
+    """The settings with the best mean over seeds, and their best candidate."""
+    groups = {}
+    for name, row in rows.items():
+        key = (row["learning_rate"], row["num_memory_tokens"])
+        groups.setdefault(key, []).append(name)
+    accuracies = {
+        key: [rows[name]["val_accuracy"] for name in group]
+        for key, group in groups.items()
+    }
+    rate, tokens = max(accuracies, key=lambda key: np.mean(accuracies[key]))
+    found = accuracies[rate, tokens]
+    best = {
+        "learning_rate": rate,
+        "num_memory_tokens": tokens,
+        "mean": float(np.mean(found)),
+        "spread": float(np.std(found)),
+    }
+    return best, min(groups[rate, tokens], key=lambda name: _order(rows[name]))
+
+
+def _order(row):
+    return (-row["val_accuracy"], row["val_loss"])
+
+
+def _cell(value):
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,8 @@
+"""What learnable memory is compared with.
+
+Imports `backbones` and the rooms below it; nothing here is part of a `MemoryViT`.
+"""
+
+from keras_memvit.rivals.baseline import baseline
+
+__all__ = ["baseline"]

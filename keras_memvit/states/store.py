@@ -1,0 +1,151 @@
+"""A store of frozen states, to train from in place of images."""
+
+import json
+import math
+import pathlib
+
+import keras
+import numpy as np
+
+from keras_memvit.states.shards import Shard
+from keras_memvit.states.shards import stack_targets
+from keras_memvit.states.shards import unflatten_targets
+
+CARD = "store.json"
+ALIGNMENT = 64  # bytes
+
+
+class StateStore:
+    """What `precompute` wrote: for `fit`, `evaluate` and `predict`.
+
+    Holds, for each image and view, every layer's base tokens behind the first
+    norm, `(L, T, D)`: what class tokens read through the key and value
+    projections. Read from disk as needed (memory-mapped).
+
+    Args:
+        path: the store's folder.
+
+    Attributes:
+        num_images: int. Images a view.
+        num_views: int. Passes over the data, taken in turn by epoch.
+        state_shape: `(L, T, D)`.
+        dtype: `"bfloat16"` or `"float32"`.
+
+    Raises:
+        ValueError: if there is no whole store at `path`.
+
+    Example:
+
+    ```python
+    store = keras_memvit.StateStore("states")
+    digits.fit(store, validation_data=keras_memvit.StateStore("val_states"), epochs=50)
+    ```
+    """
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        card = read_card(self.path)
+        if card is None or card["images"] is None:
+            raise ValueError(
+                "`path` must be a folder that `precompute` has finished. "
+                f"Received: {path}"
+            )
+        self.card = card
+        self.num_images = card["images"]
+        self.num_views = card["views"]
+        self.state_shape = tuple(card["state_shape"])
+        self.dtype = card["dtype"]
+        self.states, self.targets = [], None
+        shards = -(-self.num_images // card["shard_size"])
+        for view in range(self.num_views):
+            found = [Shard(self.path, view, number) for number in range(shards)]
+            missing = [s.stem.name for s in found if s.card() is None]
+            if missing:
+                raise ValueError(
+                    f"The store at {path} lacks the shards {missing[:5]}: call "
+                    "`precompute` again, it goes on where it stopped"
+                )
+            self.states.append([shard.states() for shard in found])
+            if view == 0:
+                self.targets = stack_targets([shard.targets() for shard in found])
+
+    def check(self, backbone):
+        """Refuses another backbone, image size or preprocessing."""
+        fingerprint = backbone.fingerprint()
+        if fingerprint != self.card["backbone"]:
+            raise ValueError(
+                f"The store at {self.path} belongs to another backbone (weights, image "
+                "shape or image statistics differ): it was computed by "
+                f"{self.card['backbone'][:12]} at image shape "
+                f"{self.card['image_shape']}. Received: a backbone {fingerprint[:12]} "
+                f"at {list(backbone.image_shape)}"
+            )
+
+    def batches(self, batch_size=32, shuffle=False, seed=0):
+        """The store as a `keras.utils.PyDataset` of batches."""
+        return StateBatches(self, batch_size, shuffle, seed)
+
+    def rows(self, indices, view=0):
+        """States of some images, `(n, L, T, D)`; bfloat16 as its bits, int16.
+
+        NumPy knows no bfloat16: its bits travel to every backend as they are.
+        """
+        size = self.card["shard_size"]
+        states = self.states[view]
+        batch = _aligned((len(indices), *self.state_shape), states[0].dtype)
+        for row, i in zip(batch, indices):
+            row[...] = states[i // size][i % size]
+        return batch
+
+    def __len__(self):
+        return self.num_images
+
+
+class StateBatches(keras.utils.PyDataset):
+    """Batches `(states, labels[, sample_weight])`, in an order of each epoch."""
+
+    def __init__(self, store, batch_size, shuffle, seed):
+        super().__init__()
+        self.store = store
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch):
+        """Decides the order and the view by the epoch."""
+        self.view = epoch % self.store.num_views
+        self.order = np.arange(self.store.num_images)
+        if self.shuffle:
+            rng = np.random.default_rng([self.seed, epoch])
+            self.order = rng.permutation(self.order)
+
+    def __len__(self):
+        return -(-self.store.num_images // self.batch_size)
+
+    def __getitem__(self, index):
+        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        states = self.store.rows(rows, self.view)
+        targets = {name: value[rows] for name, value in self.store.targets.items()}
+        labels, sample_weight = unflatten_targets(targets)
+        if labels is None:
+            return (states,)
+        if sample_weight is None:
+            return states, labels
+        return states, labels, sample_weight
+
+
+def _aligned(shape, dtype):
+    """An empty array at a multiple of 64 bytes, which JAX takes without a copy."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + ALIGNMENT, "uint8")
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def read_card(path):
+    """The store's card, or None if there is none."""
+    try:
+        return json.loads((pathlib.Path(path) / CARD).read_text())
+    except OSError:
+        return None

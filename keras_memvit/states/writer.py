@@ -1,0 +1,269 @@
+"""`precompute`: one pass of the frozen backbone over the data, kept."""
+
+import datetime
+import math
+import pathlib
+import shutil
+import time
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_memvit.backbones.vit_backbone import ViTBackbone
+from keras_memvit.states.shards import DTYPES
+from keras_memvit.states.shards import Shard
+from keras_memvit.states.shards import flatten_targets
+from keras_memvit.states.shards import stack_targets
+from keras_memvit.states.shards import write_json
+from keras_memvit.states.store import CARD
+from keras_memvit.states.store import StateStore
+from keras_memvit.states.store import read_card
+
+SHARD_BYTES = 1 << 28
+SPARE = 0.05  # the share of the disk that is left free
+
+
+def precompute(
+    model,
+    dataset,
+    path,
+    *,
+    dtype="bfloat16",
+    views=1,
+    batch_size=32,
+    process=(0, 1),
+    verbose=1,
+):
+    """Computes the frozen states of a data set once, for any number of trainings.
+
+    Under the mask the base stream depends on the image alone. Each layer's
+    base tokens behind its first norm are stored, `L * T * D` numbers an image;
+    `fit`, `evaluate` and `predict` take the store in place of images, and no
+    step runs the backbone. The norm's output is stored because it is half of
+    keys and values, and a few class tokens read it without projecting it.
+
+    Called again on a folder, it goes on where it stopped: whole shards are
+    kept, those whose checksum does not hold are computed again.
+
+    Args:
+        model: a `MemoryViT` with masked attention, or a `ViTBackbone`.
+        dataset: NumPy arrays `(x, y)` or `(x, y, sample_weight)`, or a data set
+            of such batches, the same in every call.
+        path: folder of the store.
+        dtype: `"bfloat16"` (default), or `"float32"` at twice the size.
+        views: int. Passes over the data, for data sets that augment at random;
+            training takes them in turn, one an epoch. Defaults to `1`.
+        batch_size: int. Images a step, for arrays. Defaults to `32`.
+        process: `(index, count)`: where several processes write one store,
+            which shards this one writes. Defaults to all.
+        verbose: int. 0 = silent; otherwise a progress bar, and up front the
+            size and an estimate of the time for arrays.
+
+    Returns:
+        A `StateStore`; None where other processes have not finished yet.
+
+    Raises:
+        ValueError: if an argument is not as above, or the folder holds the
+            store of another backbone or type.
+        OSError: if the disk has no room for it.
+
+    Example:
+
+    ```python
+    store = keras_memvit.precompute(digits, (train_images, train_labels), "states")
+    digits.fit(store, epochs=50)
+    ```
+    """
+    backbone = model if isinstance(model, ViTBackbone) else _backbone(model)
+    if dtype not in DTYPES:
+        raise ValueError(
+            f"`dtype` must be one of {list(DTYPES)}. Received: dtype={dtype!r}"
+        )
+    if views < 1 or not 0 <= process[0] < process[1]:
+        raise ValueError(
+            "`views` must be at least 1 and `process` (index, count) with index < "
+            f"count. Received: views={views}, process={process}"
+        )
+    path = pathlib.Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    if hasattr(dataset, "ordered"):  # views must agree on what is where
+        dataset = dataset.ordered(dataset.augment)
+    arrays = isinstance(dataset, tuple)
+    num_images = len(dataset[0]) if arrays else getattr(dataset, "num_images", None)
+    writer = _Writer(backbone, path, dtype, views, process, verbose)
+    for view in range(views):
+        if hasattr(dataset, "set_epoch"):  # its crops are another view's
+            dataset.set_epoch(view)
+        writer.write_view(view, _batches(dataset, batch_size), num_images)
+    try:
+        return StateStore(path)
+    except ValueError:
+        if process[1] == 1:
+            raise
+        return None
+
+
+class _Writer:
+    def __init__(self, backbone, path, dtype, views, process, verbose):
+        self.encoder = _StatesEncoder(backbone, dtype)
+        self.path = path
+        self.process = process
+        self.verbose = verbose
+        self.remaining = None  # images to compute, until the estimate is given
+        tokens = backbone.num_base_tokens + backbone.num_patches
+        shape = (backbone.num_layers, tokens, backbone.hidden_dim)
+        self.image_bytes = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
+        self.card = {
+            "backbone": backbone.fingerprint(),
+            "image_shape": list(backbone.image_shape),
+            "state_shape": list(shape),
+            "dtype": dtype,
+            "views": views,
+            "shard_size": max(SHARD_BYTES // self.image_bytes, 1),
+        }
+        found = read_card(path)
+        wanted = {**self.card, "images": found and found["images"]}
+        if found is not None and found != wanted:
+            differing = [k for k, v in wanted.items() if found.get(k) != v]
+            raise ValueError(
+                f"`path` holds another store, which differs in {differing}: choose an "
+                f"empty folder. Received: {path}"
+            )
+        if found is None:
+            write_json(path / CARD, {**self.card, "images": None})
+
+    def write_view(self, view, batches, num_images):
+        """Writes the shards of one pass that are not there yet."""
+        if view == 0:
+            self._announce(num_images)
+        progress = keras.utils.Progbar(num_images, verbose=self.verbose)
+        size, seen, number = self.card["shard_size"], 0, 0
+        images, targets = [], []
+        for x, flat in batches:
+            seen += len(x)
+            while len(x):
+                room = size - sum(map(len, images))
+                images.append(x[:room])
+                targets.append({k: v[:room] for k, v in flat.items()})
+                x, flat = x[room:], {k: v[room:] for k, v in flat.items()}
+                if sum(map(len, images)) == size:
+                    self._write_shard(view, number, images, targets, progress)
+                    images, targets, number = [], [], number + 1
+        if images:
+            self._write_shard(view, number, images, targets, progress)
+        if not seen:
+            raise ValueError("`dataset` must not be empty")
+        known = read_card(self.path)["images"]
+        if known not in (None, seen):
+            raise ValueError(
+                "`dataset` must be the same in every call and pass. Received: "
+                f"{seen} images after {known}"
+            )
+        write_json(self.path / CARD, {**self.card, "images": seen})
+
+    def _write_shard(self, view, number, images, targets, progress):
+        index, count = self.process
+        shard = Shard(self.path, view, number)
+        if number % count != index or shard.is_intact():
+            return progress.add(sum(map(len, images)))
+        self._require_room(sum(map(len, images)))
+        if self.verbose and self.remaining:
+            self._estimate(images[0])
+        states = []
+        for x in images:
+            states.append(self.encoder.predict_on_batch(x))
+            progress.add(len(x))
+        shard.write(np.concatenate(states), stack_targets(targets))
+
+    def _announce(self, num_images):
+        """Says how large it gets, and refuses what does not fit at once."""
+        if num_images is None:
+            return
+        whole = sum(
+            card["images"]
+            for view in range(self.card["views"])
+            for number in range(-(-num_images // self.card["shard_size"]))
+            if (card := Shard(self.path, view, number).card())
+        )
+        self.remaining = num_images * self.card["views"] - whole
+        self._require_room(self.remaining)
+        if self.verbose:
+            size = num_images * self.card["views"] * self.image_bytes / 1e9
+            print(
+                f"{self.path}: {num_images} images of {self.image_bytes / 1e3:.0f} kB "
+                f"({self.card['dtype']}), {self.card['views']} views: {size:.2f} GB"
+            )
+
+    def _estimate(self, images):
+        """Says, once, how long it takes, by timing one batch behind the first."""
+        self.encoder.predict_on_batch(images)  # compiles
+        start = time.perf_counter()
+        self.encoder.predict_on_batch(images)
+        batches = self.remaining / len(images) / self.process[1]
+        seconds = math.ceil((time.perf_counter() - start) * batches)
+        print(f"{self.remaining} images to go: about {_duration(seconds)}")
+        self.remaining = None
+
+    def _require_room(self, num_images):
+        need = num_images * self.image_bytes
+        disk = shutil.disk_usage(self.path)
+        room = disk.free - SPARE * disk.total
+        if need > room:
+            raise OSError(
+                f"`path` has room for {max(room, 0) / 1e9:.2f} GB (a twentieth of the "
+                f"disk is left free); {num_images} images need {need / 1e9:.2f} GB "
+                f"as {self.card['dtype']}. Received: {self.path}"
+            )
+
+
+class _StatesEncoder(keras.Model):
+    """Images to every layer's normed base tokens, `(B, L, T, D)`."""
+
+    def __init__(self, backbone, dtype):
+        super().__init__(name="states_encoder")
+        self.backbone = backbone
+        self.stored_dtype = dtype
+
+    def call(self, images):
+        x = self.backbone.embed(images)
+        states = []
+        for i, block in enumerate(self.backbone.blocks):
+            states.append(ops.cast(block.norm1(x), self.stored_dtype))
+            if i < self.backbone.num_layers - 1:
+                x = block(x)
+        return ops.stack(states, axis=1)
+
+
+def _duration(seconds):
+    """Seconds as `h:mm:ss`."""
+    return str(datetime.timedelta(seconds=seconds))
+
+
+def _backbone(model):
+    if getattr(model, "attention", None) != "masked":
+        raise ValueError(
+            "`model` must be a MemoryViT with masked attention, since an unmasked "
+            "task changes the base tokens, or a ViTBackbone. Received: "
+            f"{getattr(model, 'attention', type(model).__name__)}"
+        )
+    return model.backbone
+
+
+def _batches(dataset, batch_size):
+    """`(images, targets)` batch by batch, in the data set's order."""
+    if isinstance(dataset, tuple):
+        dataset = _slices(keras.tree.map_structure(np.asarray, dataset), batch_size)
+    elif isinstance(dataset, keras.utils.PyDataset):
+        dataset = map(dataset.__getitem__, range(len(dataset)))
+    for batch in dataset:
+        batch = tuple(batch) if isinstance(batch, list) else batch
+        batch = keras.tree.map_structure(ops.convert_to_numpy, batch)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        yield x, flatten_targets(y, sample_weight)
+
+
+def _slices(arrays, batch_size):
+    for start in range(0, len(arrays[0]), batch_size):
+        rows = slice(start, start + batch_size)
+        yield keras.tree.map_structure(lambda array, rows=rows: array[rows], arrays)

@@ -1,0 +1,4 @@
+"""What a task is, whom it sees, and its file; no tensors.
+
+Imports `files` and NumPy.
+"""

@@ -1,0 +1,68 @@
+"""The paper's Table 1 as a dense boolean matrix."""
+
+import numpy as np
+
+from keras_memvit.tasks.sees import visible_tasks
+from keras_memvit.tasks.spec import parse_tasks
+
+
+def attention_mask(tasks, num_patches, *, num_base_tokens=1):
+    """Who may attend to whom: the paper's Table 1 for any "sees" relation.
+
+    With base tokens `X` (class token, register tokens, patches), class tokens
+    `C_k` and memory `M_k` of task `k`:
+
+    | query \\ key | X   | C_j              | C_k | M_j              | M_k |
+    |--------------|-----|------------------|-----|------------------|-----|
+    | X            | yes | no               | no  | no               | no  |
+    | C_k          | yes | if k sees j      | yes | if k sees j      | yes |
+
+    Memory is a key only: it has columns and no rows. The matrix is dense and
+    serves documentation, plots and tests; `MaskedMHA` never builds it.
+
+    Args:
+        tasks: a dict `{name: num_classes}` or a list of `TaskSpec`.
+        num_patches: int. Number `N` of image patches.
+        num_base_tokens: int. Tokens in front of the patches: the class token
+            and any register or distillation tokens. Defaults to `1`.
+
+    Returns:
+        A NumPy boolean array of shape `(T + K, T + K + M)`, `True` = may
+        attend, with `T = num_base_tokens + num_patches`, `K` tasks and `M`
+        memory tokens in all. Rows (queries): base tokens, then class tokens
+        in task order. Columns (keys): the same, then each task's memory.
+
+    Reference:
+        - [Sandler et al., 2022](https://arxiv.org/abs/2203.15243), Table 1
+
+    Example:
+
+    >>> keras_memvit.attention_mask({"a": 2, "b": 2}, num_patches=4).shape
+    (7, 17)
+    """
+    specs = parse_tasks(tasks)
+    for argument, value in (
+        ("num_patches", num_patches),
+        ("num_base_tokens", num_base_tokens),
+    ):
+        if int(value) != value or value < (argument == "num_patches"):
+            raise ValueError(
+                f"`{argument}` must be a positive integer. "
+                f"Received: {argument}={value!r}"
+            )
+    sees = visible_tasks(specs)
+    num_base = int(num_base_tokens) + int(num_patches)
+    memory_start = num_base + len(specs)
+    ends = memory_start + np.cumsum([spec.num_memory_tokens for spec in specs])
+    columns = {  # the class token's column, and the slice of memory columns
+        spec.name: (num_base + k, slice(ends[k] - spec.num_memory_tokens, ends[k]))
+        for k, spec in enumerate(specs)
+    }
+    mask = np.zeros((num_base + len(specs), ends[-1]), dtype=bool)
+    mask[:, :num_base] = True
+    for k, spec in enumerate(specs):
+        for name in [spec.name, *sees[spec.name]]:
+            token, memory = columns[name]
+            mask[num_base + k, token] = True
+            mask[num_base + k, memory] = True
+    return mask

@@ -1,0 +1,188 @@
+"""What a task is: a name, its classes, its memory, and the tasks it reads."""
+
+import dataclasses
+import operator
+import re
+
+from keras_memvit.tasks.sees import visible_tasks
+
+BASE = "base"  # the output that belongs to the backbone's own classifier
+READOUTS = ("class_token", "deep")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskSpec:
+    """One task that a frozen Vision Transformer is to learn.
+
+    Args:
+        name: str. The task's name: its key in outputs, labels and files.
+            Letters, digits, `_` and `-`. `"base"` is reserved.
+        num_classes: int. Number of classes, at least 1.
+        num_memory_tokens: int. Memory tokens ("cells") per encoder layer, at
+            least 1. Defaults to `5`.
+        sees: names of the tasks whose class tokens and memory this task may
+            attend to (the paper's model extension). The relation is closed
+            transitively: who sees "b" also sees what "b" sees. Defaults to
+            none (the paper's model concatenation).
+        class_names: optional list of `num_classes` strings.
+        memory_norm: bool. Whether memory passes through the layer's
+            pre-attention norm, as in the paper's figure 2. `False` places it
+            behind the norm, as the public PyTorch ports do.
+        readout: what the head reads. `"class_token"` (default), as in the
+            paper, or `"deep"`: also what learned query tokens read of the base
+            tokens in every layer, as in visual query tuning (arXiv
+            2212.03220). The head is then `1 + L * num_query_tokens` times as
+            wide; isolation and the single pass are the same.
+        num_query_tokens: int. Query tokens per encoder layer with
+            `readout="deep"`. Defaults to `1`.
+
+    Raises:
+        ValueError: if an argument is not as above.
+
+    Example:
+
+    ```python
+    digits = keras_memvit.TaskSpec("digits", num_classes=10)
+    parity = keras_memvit.TaskSpec("parity", num_classes=2, sees=["digits"])
+    ```
+    """
+
+    name: str
+    num_classes: int
+    num_memory_tokens: int = 5
+    sees: tuple = ()
+    class_names: tuple | None = None
+    memory_norm: bool = True
+    readout: str = "class_token"
+    num_query_tokens: int = 1
+
+    def __post_init__(self):
+        _check_name(self.name)
+        for argument in ("num_classes", "num_memory_tokens", "num_query_tokens"):
+            self._set(argument, _count(self.name, argument, getattr(self, argument)))
+        self._set("sees", _strings(self.name, "sees", self.sees))
+        if self.class_names is not None:
+            self._set(
+                "class_names", _strings(self.name, "class_names", self.class_names)
+            )
+            if len(self.class_names) != self.num_classes:
+                raise ValueError(
+                    f"`class_names` of task '{self.name}' must hold num_classes="
+                    f"{self.num_classes} names. Received {len(self.class_names)} names."
+                )
+        if not isinstance(self.memory_norm, bool):
+            raise ValueError(
+                f"`memory_norm` of task '{self.name}' must be a bool. "
+                f"Received: memory_norm={self.memory_norm!r}"
+            )
+        if self.readout not in READOUTS:
+            raise ValueError(
+                f"`readout` of task '{self.name}' must be one of {READOUTS}. "
+                f"Received: readout={self.readout!r}"
+            )
+        if self.readout != "deep" and self.num_query_tokens != 1:
+            raise ValueError(
+                f"`num_query_tokens` of task '{self.name}' needs readout='deep'. "
+                f"Received: num_query_tokens={self.num_query_tokens}, "
+                f"readout={self.readout!r}"
+            )
+
+    @property
+    def queries_per_layer(self):
+        """Query tokens in each layer: 0 where the class token alone is read out."""
+        return self.num_query_tokens if self.readout == "deep" else 0
+
+    def _set(self, field, value):
+        object.__setattr__(self, field, value)  # the dataclass is frozen
+
+    def get_config(self):
+        """Returns the arguments as a JSON-serialisable dict."""
+        config = dataclasses.asdict(self)
+        config["sees"] = list(self.sees)
+        if self.class_names is not None:
+            config["class_names"] = list(self.class_names)
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        """Rebuilds a spec from `get_config()`."""
+        return cls(**config)
+
+
+def parse_tasks(tasks, num_memory_tokens=5):
+    """Turns the `tasks` argument of `build` into a checked list of specs.
+
+    Args:
+        tasks: a dict `{name: num_classes}`, a `TaskSpec`, or a list of
+            `TaskSpec`.
+        num_memory_tokens: memory tokens per layer for tasks given as a dict.
+
+    Returns:
+        A list of `TaskSpec` whose names are unique and whose `sees` name
+        other tasks of the list without a cycle.
+    """
+    if isinstance(tasks, TaskSpec):
+        tasks = [tasks]
+    if isinstance(tasks, dict):
+        specs = [TaskSpec(name, n, num_memory_tokens) for name, n in tasks.items()]
+    elif isinstance(tasks, (list, tuple)) and all(
+        isinstance(t, TaskSpec) for t in tasks
+    ):
+        specs = list(tasks)
+    else:
+        raise ValueError(
+            "`tasks` must be a dict {name: num_classes} or a list of TaskSpec. "
+            f"Received: tasks={tasks!r}"
+        )
+    if not specs:
+        raise ValueError(
+            f"`tasks` must hold at least one task. Received: tasks={tasks!r}"
+        )
+    names = [spec.name for spec in specs]
+    repeated = sorted(
+        {name for name in names if names.count(name) > 1}
+        if len(set(names)) < len(names)
+        else ()
+    )
+    if repeated:
+        raise ValueError(
+            f"`tasks` must have unique names. Received more than once: {repeated}"
+        )
+    visible_tasks(specs)
+    return specs
+
+
+def _check_name(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(
+            "A task's `name` must be a string of letters, digits, '_' and '-' "
+            f"that starts with a letter or digit. Received: name={name!r}"
+        )
+    if name == BASE:
+        raise ValueError(
+            "A task's `name` must not be 'base': that output belongs to the "
+            "backbone's own classifier. Received: name='base'"
+        )
+
+
+def _count(task, argument, value):
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = 0
+    if count < 1 or isinstance(value, bool):
+        raise ValueError(
+            f"`{argument}` of task '{task}' must be an integer of at least 1. "
+            f"Received: {argument}={value!r}"
+        )
+    return count
+
+
+def _strings(task, argument, value):
+    if isinstance(value, str) or not all(isinstance(item, str) for item in value):
+        raise ValueError(
+            f"`{argument}` of task '{task}' must be a list of strings. "
+            f"Received: {argument}={value!r}"
+        )
+    return tuple(value)

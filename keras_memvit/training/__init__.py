@@ -1,0 +1,4 @@
+"""`compile` and `fit` for models whose outputs and labels are dicts by task.
+
+Imports `tasks`; works on any model with `specs`, `task_layers` and `trained_tasks`.
+"""
