@@ -3,6 +3,7 @@
 from keras_memvit import data
 from keras_memvit import layers
 from keras_memvit import plot
+from keras_memvit import readouts
 from keras_memvit import recipes
 from keras_memvit.backbones.vit_backbone import ViTBackbone
 from keras_memvit.models.build import build
@@ -38,6 +39,7 @@ __all__ = [
     "load_task",
     "plot",
     "precompute",
+    "readouts",
     "recipes",
     "save_task",
     "select",

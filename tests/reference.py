@@ -38,6 +38,11 @@ def _dense(layer, x):
     return x if layer.bias is None else x + _np(layer.bias)
 
 
+def _head(task, x):
+    weights = task.variables_by_name
+    return x @ _np(weights["head/kernel"]) + _np(weights["head/bias"])
+
+
 def _mlp(layer, x):
     x = _dense(layer.expand, x)
     if layer.activation == "swiglu":
@@ -66,7 +71,7 @@ def _attention(layer, queries, keys, mask):
     return _dense(layer.output_projection, output.reshape(*output.shape[:2], -1))
 
 
-def _read(layer, queries, base):
+def _attend_queries(layer, queries, base):
     """A deep readout's queries (Q, D) over the base tokens: (B, Q, D)."""
     heads = (layer.num_heads, -1)
     k, v = (_dense(p, base) for p in (layer.key, layer.value))
@@ -75,6 +80,54 @@ def _read(layer, queries, base):
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
     return np.einsum("bhqk,bkhd->bqhd", weights, v).reshape(len(base), *queries.shape)
+
+
+def _side(task, readout, states, grid):
+    """A side stream over each layer's normed base tokens (B, T, D): (B, 2 r)."""
+    w = {k: _np(v) for k, v in task.variables_by_name.items() if k.startswith("side/")}
+    s, front = 0.0, states[0].shape[1] - grid[0] * grid[1]
+    for i, u in enumerate(states):
+        s = s + u @ w["side/input"][i]
+        joint = _standardized(s) @ w["side/query_key_value"][i]
+        heads = (*s.shape[:2], readout.num_heads, -1)
+        q, k, v = (part.reshape(heads) for part in np.split(joint, 3, axis=-1))
+        scores = np.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(q.shape[-1])
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        weights /= weights.sum(-1, keepdims=True)
+        found = np.einsum("bhqk,bkhd->bqhd", weights, v).reshape(s.shape)
+        s = s + found @ w["side/output"][i]
+        x = _standardized(s)[:, front:].reshape(len(s), *grid, -1)
+        for row, column in np.ndindex(grid):
+            for i_row, i_column in np.ndindex(3, 3):
+                at = (row + i_row - 1, column + i_column - 1)
+                if 0 <= at[0] < grid[0] and 0 <= at[1] < grid[1]:
+                    kernel = w["side/convolution"][i, i_row, i_column]
+                    s[:, front + row * grid[1] + column] += x[:, at[0], at[1]] * kernel
+        hidden = _ACTIVATIONS["gelu"](_standardized(s) @ w["side/expand"][i])
+        s = s + hidden @ w["side/contract"][i]
+    h = _standardized(s)
+    scores = h @ w["side/pooling"]
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    pooled = (h * weights[..., None]).sum(axis=1)
+    return np.concatenate([h.mean(axis=1), pooled], axis=-1)
+
+
+def _readout_features(spec, task, blocks, states, backbone):
+    """What a task's head takes beside the class token, a list of (B, n)."""
+    if spec.readout.name == "deep":
+        queries = _np(task.variables_by_name["queries"])
+        found = [
+            _attend_queries(block.attention, queries[i], states[i])
+            for i, block in enumerate(blocks)
+        ]
+        return [_standardized(row) for rows in found for row in rows.swapaxes(0, 1)]
+    if spec.readout.name == "side":
+        grid = backbone.patch_embedding.grid_shape
+        return [_side(task, spec.readout, states, grid)]
+    if spec.readout.name == "mean_patch":
+        return [states[-1][:, -backbone.num_patches :].mean(axis=1)]
+    return []
 
 
 def _standardized(x):
@@ -135,16 +188,13 @@ def dense_forward(model, images):
         backbone.num_patches,
         num_base_tokens=num_base - backbone.num_patches,
     )
-    read = {task.name: [] for task in layers}
+    states = []  # each layer's normed base tokens
     for i, block in enumerate(backbone.blocks):
         normed = _norm(block.norm1, x)
-        for spec, task in zip(model.specs, layers):
-            if spec.readout == "deep":
-                base, queries = normed[:, :num_base], _np(task.queries)[i]
-                read[task.name].append(_read(block.attention, queries, base))
+        states.append(normed[:, :num_base])
         memory = []
         for spec, task in zip(model.specs, layers):
-            tokens = _np(task.memory[i].memory)
+            tokens = _np(task.memory.memory)[i]
             memory.append(_norm(block.norm1, tokens) if spec.memory_norm else tokens)
         memory = np.concatenate(memory)
         memory = np.broadcast_to(memory, (len(x), *memory.shape))
@@ -152,14 +202,10 @@ def dense_forward(model, images):
         x = _residual(block, x, _attention(block.attention, normed, keys, mask))
     x = _norm(backbone.norm, x)
     logits = {}
-    for k, task in enumerate(layers):
+    for k, (spec, task) in enumerate(zip(model.specs, layers)):
         features = [x[:, num_base + k]]
-        features += [
-            _standardized(row)
-            for rows in read[task.name]
-            for row in rows.swapaxes(0, 1)
-        ]
-        logits[task.name] = _dense(task.head, np.concatenate(features, axis=-1))
+        features += _readout_features(spec, task, backbone.blocks, states, backbone)
+        logits[task.name] = _head(task, np.concatenate(features, axis=-1))
     return logits, x[:, :num_base]
 
 
@@ -173,12 +219,12 @@ def unmasked_forward(model, images):
     old = 1 if backbone.use_class_token else 0  # whose place it takes
     x = np.concatenate([class_token, x[:, old:]], axis=1)
     for i, block in enumerate(backbone.blocks):
-        tokens = _np(task.memory[i].memory)
+        tokens = _np(task.memory.memory)[i]
         tokens = np.broadcast_to(tokens, (len(x), *tokens.shape))
         normed = _norm(block.norm1, x)
         keys = np.concatenate([normed, _norm(block.norm1, tokens)], axis=1)
         x = _residual(block, x, _attention(block.attention, normed, keys, True))
-    return _dense(task.head, _norm(backbone.norm, x)[:, 0])
+    return _head(task, _norm(backbone.norm, x)[:, 0])
 
 
 def _residual(block, x, attended):

@@ -119,7 +119,7 @@ def test_verify_unchanged_reports_each_output(images):
     assert list(report) == ["base", "a", "b"]
     assert max(report.values()) < 1e-5
     before = more.predict(images, verbose=0)["b"]
-    bias = more.task_layers["b"].head.bias
+    bias = more.task_layers["b"].variables_by_name["head/bias"]
     bias.assign(keras.ops.convert_to_numpy(bias) + np.array([0.0, 0.5]))
     report = more.verify_unchanged(images)
     np.testing.assert_allclose(report["b"], 0.5, rtol=1e-4)

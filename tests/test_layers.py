@@ -3,11 +3,13 @@
 import keras
 import numpy as np
 import pytest
+from conftest import make_backbone
 
 import keras_memvit
 from keras_memvit import TaskSpec
 from keras_memvit import layers
 from keras_memvit.models.encoder import TwoStreamEncoder
+from keras_memvit.models.task_weights import TaskWeights
 
 LAYERS = {
     "MemoryTokens": (lambda: layers.MemoryTokens(3), (2, 5, 8)),
@@ -26,7 +28,6 @@ LAYERS = {
         (2, 8, 12, 3),
     ),
     "BaseClassifier": (lambda: layers.BaseClassifier(4, "gap", 6), (2, 5, 8)),
-    "TaskTokens": (lambda: layers.TaskTokens(2, 8, 3, 4), (2, 8)),
 }
 
 
@@ -82,6 +83,15 @@ def test_memory_tokens_append_their_memory_to_every_example():
     np.testing.assert_array_equal(y[:, 5:], np.stack([memory, memory]))
 
 
+def test_memory_of_all_layers_is_one_weight():
+    layer = layers.MemoryTokens(3, num_layers=4)
+    x = np.random.default_rng(0).normal(size=(2, 5, 8)).astype("float32")
+    y = keras.ops.convert_to_numpy(layer(x, layer=2))
+    memory = keras.ops.convert_to_numpy(layer.memory)
+    assert memory.shape == (4, 3, 8)
+    np.testing.assert_array_equal(y[:, 5:], np.stack([memory[2], memory[2]]))
+
+
 def test_memory_is_drawn_from_a_normal_distribution_of_0_02():
     layer = layers.MemoryTokens(200)
     layer.build((None, None, 200))
@@ -92,11 +102,13 @@ def test_memory_is_drawn_from_a_normal_distribution_of_0_02():
 
 def test_a_task_starts_as_its_seed_says():
     def started(seed):
-        task = layers.TaskTokens(2, 64, 50, 4, num_query_tokens=50)
+        backbone = make_backbone(hidden_dim=64)
+        spec = TaskSpec("a", 4, 50, readout="deep", num_query_tokens=50)
+        task = TaskWeights(spec, backbone)
         task.build()
         task.start(seed)
-        drawn = [task.memory[1].memory, task.head.kernel, task.queries]
-        return [keras.ops.convert_to_numpy(variable) for variable in drawn]
+        names = ("memory", "head/kernel", "queries")
+        return [task.arrays()[name] for name in names]
 
     stddevs = (0.02, 0.02, 0.125)
     for value, again, other, stddev in zip(*map(started, (1, 1, 2)), stddevs):
@@ -133,6 +145,11 @@ def test_new_class_tokens_start_from_the_pretrained_one(backbone):
     "make, message",
     [
         (lambda: layers.MemoryTokens(0), "num_memory_tokens=0"),
+        (lambda: layers.MemoryTokens(2, num_layers=0), "num_layers=0"),
+        (
+            lambda: layers.MemoryTokens(2, num_layers=3)(np.ones((1, 2, 8), "float32")),
+            "layer=None, num_layers=3",
+        ),
         (lambda: layers.MLP(8, "selu"), "'gelu_tanh'.*activation='selu'"),
         (lambda: layers.BaseClassifier(3, "avg"), "pooling='avg'"),
         (lambda: layers.ImageNormalization(0.5, 0.0), "`std` must be positive"),

@@ -1,6 +1,7 @@
 """`build`: parameter counts, the summary, regimes, sharing."""
 
 import math
+import types
 
 import keras
 import pytest
@@ -8,6 +9,7 @@ from conftest import make_backbone
 
 import keras_memvit
 from keras_memvit import TaskSpec
+from keras_memvit.models.task_weights import task_shapes
 
 # The paper's ViT-B/32 at 224 px: L = 12, D = 768.
 COUNTS = [  # cells, class token and memory (L m + 1) D, as PAPER arithmetic gives
@@ -20,10 +22,10 @@ COUNTS = [  # cells, class token and memory (L m + 1) D, as PAPER arithmetic giv
 
 @pytest.mark.parametrize("cells, expected", COUNTS)
 def test_parameter_counts_of_the_paper(cells, expected):
-    task = keras_memvit.layers.TaskTokens(12, 768, cells, 100)
-    task.build()
+    backbone = types.SimpleNamespace(num_layers=12, hidden_dim=768)
+    shapes = task_shapes(TaskSpec("a", 100, cells), backbone)
     head = (768 + 1) * 100
-    assert task.count_params() == expected + head
+    assert sum(math.prod(shape) for shape in shapes.values()) == expected + head
 
 
 def test_the_papers_backbone_has_87_455_232_parameters():
@@ -50,6 +52,7 @@ def test_task_summary_says_tokens_parameters_share_and_sees(backbone):
     assert header.split() == [
         "task",
         "classes",
+        "readout",
         "tokens",
         "parameters",
         "of",
@@ -57,10 +60,8 @@ def test_task_summary_says_tokens_parameters_share_and_sees(backbone):
         "trains",
         "sees",
     ]
-    assert (
-        first.split()
-        == f"a 3 1 + 2 x 2 259 {259 / backbone.count_params():.3%} yes -".split()
-    )
+    share = f"{259 / backbone.count_params():.3%}"
+    assert first.split() == f"a 3 class_token 1 + 2 x 2 259 {share} yes -".split()
     assert second.split()[0] == "reader"
     assert second.split()[-1] == "a"
     assert f"{backbone.count_params():,} frozen" in last

@@ -43,9 +43,9 @@ def test_weights_of_a_task_are_one_softmax(model, images, task, memory, seen):
 def test_memory_that_matches_the_query_draws_attention(model, images):
     before = keras_memvit.plot.class_token_attention(model, images, "a")
     # A key with a large product with the query: attention goes one way or the other.
-    memory = model.task_layers["a"].memory[0].memory
+    memory = model.task_layers["a"].memory.memory
     changed = np.zeros(memory.shape, "float32")
-    changed[0] = 30.0 * np.sign(np.linspace(-1, 1, 32))
+    changed[0, 0] = 30.0 * np.sign(np.linspace(-1, 1, 32))
     memory.assign(changed)
     after = keras_memvit.plot.class_token_attention(model, images, "a")
     assert np.abs(after["memory"][:, 0] - before["memory"][:, 0]).max() > 1e-3

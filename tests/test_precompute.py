@@ -65,6 +65,37 @@ def test_training_from_the_store_equals_training_from_images(
         np.testing.assert_allclose(logits[name], expected[name], atol=scale)
 
 
+def test_images_and_stores_may_take_turns(images, tmp_path):
+    """One compiled model, told apart by the structure of what comes in."""
+    model, other = build(), build()
+    store = keras_memvit.precompute(
+        model, (images, LABELS), tmp_path, dtype="float32", verbose=0
+    )
+    options = {"batch_size": 8, "shuffle": False, "verbose": 0}
+    mixed = model.fit(images, LABELS, validation_data=store, **options).history
+    plain = other.fit(images, LABELS, validation_data=(images, LABELS), **options)
+    for name, values in plain.history.items():
+        np.testing.assert_allclose(mixed[name], values, rtol=1e-5)
+    weights = {"a": {0: 1.0, 1: 3.0, 2: 0.5}}
+    for data in ((store,), (images, LABELS)):
+        weighted = model.fit(*data, class_weight=weights, **options).history["loss"]
+        expected = other.fit(images, LABELS, class_weight=weights, **options).history
+        np.testing.assert_allclose(weighted, expected["loss"], rtol=1e-5)
+        unweighted = model.fit(*data, **options).history["loss"]
+        expected = other.fit(images, LABELS, **options).history["loss"]
+        np.testing.assert_allclose(unweighted, expected, rtol=1e-5)
+
+    class Predicts(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.found = self.model.predict(images, verbose=0)
+
+    callback = Predicts()
+    model.fit(store, callbacks=[callback], **options)
+    expected = model.predict(images, verbose=0)
+    for name, value in callback.found.items():
+        np.testing.assert_allclose(value, expected[name], atol=1e-5)
+
+
 def test_the_size_of_bfloat16_is_half(images, tmp_path):
     sizes = {}
     for dtype in ("float32", "bfloat16"):
@@ -156,8 +187,8 @@ def test_views_are_taken_in_turn(images, tmp_path):
     logits = []
     for epoch in range(3):
         batches.set_epoch(epoch)
-        states, _ = batches[0]
-        logits.append(keras.ops.convert_to_numpy(model.encoder.read(states)["a"]))
+        inputs, _ = batches[0]
+        logits.append(keras.ops.convert_to_numpy(model(inputs)["a"]))
     expected = [model.predict(x, verbose=0)["a"] for x in (images, images[:, :, ::-1])]
     for found, want in zip(logits, [*expected, expected[0]]):
         np.testing.assert_allclose(found, want, atol=1e-4)
@@ -300,8 +331,7 @@ def test_a_full_disk_is_refused_before_anything_is_computed(
     "act, message",
     [
         (lambda m, s, x: m.fit(s, LABELS), "`y` must be None"),
-        (lambda m, s, x: m.fit(s, validation_data=(x, LABELS)), "`validation_data`"),
-        (lambda m, s, x: m.fit(x, LABELS, validation_data=s), "x holds images"),
+        (lambda m, s, x: m({"tokens": x}), r"'states' or of 'images'.*\['tokens'\]"),
         (
             lambda m, s, x: keras_memvit.precompute(
                 m, (x,), s.path / "n", dtype="int8"

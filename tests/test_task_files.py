@@ -282,7 +282,8 @@ def test_bad_arguments_are_named(saved, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="There are none in"):
         keras_memvit.load_task(model, tmp_path / "empty")
-    model.task_layers["faces"].head.bias.assign(np.array([np.inf, 0], "float32"))
+    bias = model.task_layers["faces"].variables_by_name["head/bias"]
+    bias.assign(np.array([np.inf, 0], "float32"))
     before = path.read_bytes()
     with pytest.raises(ValueError, match=r"not finite in \['head/bias'\]"):
         keras_memvit.save_task(model, "faces", path)

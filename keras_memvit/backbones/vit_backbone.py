@@ -10,6 +10,7 @@ from keras_memvit.backbones.position_embedding import interpolate_position_embed
 from keras_memvit.layers import EncoderBlock
 from keras_memvit.layers import ImageNormalization
 from keras_memvit.layers import PatchEmbedding
+from keras_memvit.layers.base_states import BaseStates
 
 
 @keras.saving.register_keras_serializable(package="keras_memvit")
@@ -32,7 +33,7 @@ class ViTBackbone(keras.Model):
             `"relu"`, or `"swiglu"` for a gated MLP. Defaults to `"gelu"`.
         layer_norm_epsilon: float. Defaults to `1e-6`.
         use_class_token: bool. Defaults to `True`.
-        num_register_tokens: int. Further tokens behind the class token:
+        num_register_tokens: int. Further tokens after the class token:
             DINOv2's registers, DeiT's distillation token. Defaults to `0`.
         use_qkv_bias, use_output_bias, use_mlp_bias, use_patch_bias: bool.
             Whether these projections have a bias. Default to `True`.
@@ -168,6 +169,36 @@ class ViTBackbone(keras.Model):
         """Images (B, H, W, 3) in [0, 255] -> the first block's tokens (B, T, D)."""
         x = self.patch_embedding(self.image_normalization(images))
         return x if self.pre_norm is None else self.pre_norm(x)
+
+    def base_layers(self, images, num_queries=0):
+        """The frozen stream, layer by layer, each computed when it is asked for.
+
+        Args:
+            images: `(B, H, W, 3)` in [0, 255].
+            num_queries: int. How many queries attend to each layer, see `BaseStates`.
+
+        Yields:
+            Pairs of the layer's `EncoderBlock` and its `BaseStates`; the last one's
+            `output()` is the encoder's, before its norm.
+        """
+        base = None
+        for block in self.blocks:
+            x = self.embed(images) if base is None else base.output()
+            base = block.base_states(x, num_queries)
+            yield block, base
+
+    def stored_layers(self, states, num_queries=0):
+        """The same from stored states `(B, L, T, D)`, see `precompute`; no output."""
+        if keras.backend.standardize_dtype(states.dtype) == "int16":  # bfloat16's bits
+            states = keras.ops.view(states, "bfloat16")
+        for i, block in enumerate(self.blocks):
+            normed = keras.ops.cast(states[:, i], self.tokens_dtype)
+            yield block, BaseStates(block, normed, num_queries=num_queries)
+
+    @property
+    def tokens_dtype(self):
+        """The type that tokens are computed in, such as `"bfloat16"`."""
+        return self.blocks[0].compute_dtype
 
     @property
     def num_base_tokens(self):

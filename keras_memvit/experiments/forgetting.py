@@ -4,28 +4,29 @@ import numpy as np
 from keras import ops
 
 from keras_memvit.models.memory_vit import MemoryViT
+from keras_memvit.models.unmasked_vit import UnmaskedViT
 from keras_memvit.rivals.baseline import pooled
 
 
 def old_output(model, images):
     """What a head trained before the new task would read now, (B, D).
 
-    The class token behind the last norm (without one the tokens' mean); where
+    The class token after the last norm (without one the tokens' mean); where
     the new task's class token took the old one's place, the new one.
 
     Args:
-        model: a `MemoryViT`, or a model of `recipes.baseline`.
+        model: a `MemoryViT`, an `UnmaskedViT`, or a model of `recipes.baseline`.
         images: `(B, H, W, 3)` in [0, 255].
     """
     images = ops.convert_to_tensor(images)
-    if not isinstance(model, MemoryViT):
-        return model.features(images)
-    if model.attention == "unmasked":
-        tokens = model.encoder.encode_unmasked(images)
+    if isinstance(model, UnmaskedViT):
+        tokens = model.encoder.encode(images)
         if not model.backbone.use_class_token:
             tokens = tokens[:, 1:]  # the new one took no old one's place
+    elif isinstance(model, MemoryViT):
+        tokens = model.encoder.base_tokens(images)
     else:
-        tokens, *_ = model.encoder.encode(images)
+        return model.features(images)
     return pooled(tokens, model.backbone)
 
 

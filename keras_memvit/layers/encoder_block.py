@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_memvit.layers.base_readers import BaseStates
+from keras_memvit.layers.base_states import BaseStates
 from keras_memvit.layers.masked_mha import MaskedMHA
 from keras_memvit.layers.mlp import MLP
 
@@ -13,8 +13,8 @@ class EncoderBlock(keras.layers.Layer):
     """Norm, attention, layer scale, residual; norm, MLP, layer scale, residual.
 
     `y = x + s1 * MHA(norm1(x))`, then `y + s2 * MLP(norm2(y))`. Class tokens
-    of new tasks go through the same weights beside the base tokens; memory
-    goes through `norm1` (figure 2 of the paper) and the key and value
+    of new tasks go through the same weights beside the base tokens, by `advance`;
+    memory goes through `norm1` (figure 2 of the paper) and the key and value
     projections only.
 
     Args:
@@ -30,21 +30,9 @@ class EncoderBlock(keras.layers.Layer):
 
     Call arguments:
         x: base tokens of shape `(B, T, D)`.
-        class_tokens: optional class tokens of shape `(B, K, D)`.
-        memory: optional memory of shape `(M, D)`; see `MaskedMHA`.
-        layout: the `TaskLayout` of the tasks; required with class tokens.
-        memory_norm: bool, or boolean array `(M, 1)`: which memory passes
-            through the norm. Defaults to `True`.
-        base_output: bool. `False` spares the base tokens' output, which the
-            last layer's class tokens do not need.
-        normed: bool. `True` says that `x` has gone through `norm1` already, as
-            stored states have; only the task stream is then computed.
-        queries: optional learned queries of shape `(R, D)`; see `MaskedMHA`.
 
     Returns:
-        A tensor of shape `(B, T, D)`; with class tokens a tuple of it (or
-        None), a tensor of shape `(B, K, D)` and, with queries, one of shape
-        `(B, R, D)`. Of normed states, the same without the first.
+        A tensor of shape `(B, T, D)`.
     """
 
     def __init__(
@@ -92,7 +80,7 @@ class EncoderBlock(keras.layers.Layer):
             epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
         )
 
-    def build(self, x_shape, class_tokens_shape=None, memory_shape=None):
+    def build(self, x_shape):
         hidden_dim = x_shape[-1]
         for layer in (self.norm1, self.attention, self.norm2, self.mlp):
             layer.build((None, None, hidden_dim))
@@ -102,82 +90,33 @@ class EncoderBlock(keras.layers.Layer):
                 for name in ("scale1", "scale2")
             )
 
-    def call(
-        self,
-        x,
-        class_tokens=None,
-        memory=None,
-        layout=None,
-        memory_norm=True,
-        base_output=True,
-        normed=False,
-        queries=None,
-    ):
-        if memory is not None:
-            memory = self.norm_memory(memory, memory_norm)
-        if normed:
-            base = BaseStates(self.attention, x)
-            memory = self.attention.project(memory)
-            return self.advance_tasks(class_tokens, base, memory, layout, queries)
-        if class_tokens is None:
-            return self._after_attention(
-                x, self.attention(self.norm1(x), memory=memory)
-            )
-        attended_x, attended, *read = self.attention(
-            self.norm1(x),
-            self.norm1(class_tokens),
-            memory=memory,
-            layout=layout,
-            base_output=base_output,
-            queries=queries,
-        )
-        x = self._after_attention(x, attended_x) if base_output else None
-        return x, self._after_attention(class_tokens, attended), *read
+    def call(self, x):
+        return self.base_states(x).output()
 
-    def norm_memory(self, memory, memory_norm):
-        """Memory (M, D) as the key and value projections take it."""
+    def base_states(self, x, num_queries=0):
+        """What attention sees of the base tokens (B, T, D): `BaseStates`."""
+        return BaseStates(self, self.norm1(x), x=x, num_queries=num_queries)
+
+    def norm_memory(self, memory, memory_norm=True):
+        """Memory (M, D) as the key and value projections take it.
+
+        Args:
+            memory: `(M, D)`.
+            memory_norm: bool, or boolean array `(M, 1)`: what passes the norm.
+        """
         if memory_norm is False:
             return memory
         normed = self.norm1(memory)
         return normed if memory_norm is True else ops.where(memory_norm, normed, memory)
 
-    def base_states(self, x):
-        """What attention sees of the base tokens (B, T, D): `BaseStates`."""
-        return BaseStates(self.attention, self.norm1(x))
-
-    def advance_base(self, x, base):
-        """The base tokens behind this block, (B, T, D)."""
-        return self._after_attention(x, self.attention.attend_base(base))
-
-    def advance_tasks(self, class_tokens, base, memory, layout, queries=None):
-        """The task stream behind this block, from states alone.
-
-        Args:
-            class_tokens: `(B, K, D)`.
-            base: the block's `BaseStates`.
-            memory: keys and values of all memory, each `(M, H, d)`.
-            layout: the `TaskLayout`.
-            queries: optional learned queries, `(R, D)`.
-
-        Returns:
-            A tuple: class tokens `(B, K, D)` and, with queries, what these
-            read, `(B, R, D)`.
-        """
-        normed = self.norm1(class_tokens)
-        attended, *read = self.attention.attend_new(
-            normed, base, memory, layout, queries
-        )
-        return self._after_attention(class_tokens, attended), *read
-
-    def _after_attention(self, x, attended):
+    def advance(self, x, attended):
+        """Tokens (B, T, D) of either stream and what they attended to -> (B, T, D)."""
         x = x + (attended * self.scale1 if self.use_layer_scale else attended)
         y = self.mlp(self.norm2(x))
         return x + (y * self.scale2 if self.use_layer_scale else y)
 
-    def compute_output_shape(self, x_shape, class_tokens_shape=None, memory_shape=None):
-        if class_tokens_shape is None:
-            return x_shape
-        return x_shape, class_tokens_shape
+    def compute_output_shape(self, x_shape):
+        return x_shape
 
     def get_config(self):
         config = super().get_config()

@@ -1,7 +1,9 @@
-"""One task's memory for one encoder layer."""
+"""One task's memory."""
 
 import keras
 from keras import ops
+
+from keras_memvit.layers.former_files import former_memory
 
 
 @keras.saving.register_keras_serializable(package="keras_memvit")
@@ -9,23 +11,27 @@ class MemoryTokens(keras.layers.Layer):
     """Learnable memory, appended to the tokens that enter an encoder layer.
 
     `z_l^mem = [y_(l-1); E_mem^l]` with `E_mem^l` of shape `(m, D)`, drawn from
-    N(0, 0.02). Memory is read by the layer's keys and values; it never
-    queries and does not reach the next layer.
+    N(0, 0.02). Memory is a key and a value; it never queries and does not reach
+    the next layer.
 
     Args:
         num_memory_tokens: int. Memory tokens `m`, at least 1.
+        num_layers: optional int `L`. Holds the memory of all of an encoder's layers
+            in one weight, `(L, m, D)`; without it one layer's, `(m, D)`.
         initializer: initialiser of the memory. Defaults to a normal
             distribution with standard deviation 0.02.
         **kwargs: keyword arguments of `keras.layers.Layer`.
 
     Call arguments:
         inputs: tokens of shape `(B, T, D)`.
+        layer: int. Which layer's memory, with `num_layers`.
 
     Returns:
         A tensor of shape `(B, T + m, D)`.
 
     Raises:
-        ValueError: if `num_memory_tokens` is less than 1.
+        ValueError: if `num_memory_tokens` or `num_layers` is less than 1, or `layer`
+            is missing or too much.
 
     Example:
 
@@ -38,38 +44,56 @@ class MemoryTokens(keras.layers.Layer):
           and figure 2
     """
 
-    def __init__(self, num_memory_tokens, initializer=None, **kwargs):
+    def __init__(self, num_memory_tokens, num_layers=None, initializer=None, **kwargs):
         super().__init__(**kwargs)
-        if not isinstance(num_memory_tokens, int) or num_memory_tokens < 1:
-            raise ValueError(
-                "`num_memory_tokens` must be an integer of at least 1. "
-                f"Received: num_memory_tokens={num_memory_tokens!r}"
-            )
+        _check("num_memory_tokens", num_memory_tokens)
+        if num_layers is not None:
+            _check("num_layers", num_layers)
         self.num_memory_tokens = num_memory_tokens
+        self.num_layers = num_layers
         self.initializer = keras.initializers.get(
             initializer or keras.initializers.RandomNormal(stddev=0.02)
         )
 
     def build(self, input_shape):
+        layers = () if self.num_layers is None else (self.num_layers,)
         self.memory = self.add_weight(
             name="memory",
-            shape=(self.num_memory_tokens, input_shape[-1]),
+            shape=(*layers, self.num_memory_tokens, input_shape[-1]),
             initializer=self.initializer,
         )
 
-    def call(self, inputs):
-        memory = ops.expand_dims(self.memory.value, 0)  # (1, m, D)
-        memory = ops.repeat(memory, ops.shape(inputs)[0], axis=0)
+    def call(self, inputs, layer=None):
+        if (layer is None) != (self.num_layers is None):
+            raise ValueError(
+                "`layer` must say which layer's memory is meant where there is "
+                "`num_layers`, and only there. "
+                f"Received: layer={layer}, num_layers={self.num_layers}"
+            )
+        memory = self.memory.value if layer is None else self.memory.value[layer]
+        memory = ops.repeat(ops.expand_dims(memory, 0), ops.shape(inputs)[0], axis=0)
         return ops.concatenate([inputs, ops.cast(memory, inputs.dtype)], axis=1)
 
     def compute_output_shape(self, input_shape):
         batch, length, dim = input_shape
         return batch, None if length is None else length + self.num_memory_tokens, dim
 
+    def load_own_variables(self, store):
+        super().load_own_variables(former_memory(store) or store)
+
     def get_config(self):
         config = super().get_config()
         config.update(
             num_memory_tokens=self.num_memory_tokens,
+            num_layers=self.num_layers,
             initializer=keras.initializers.serialize(self.initializer),
         )
         return config
+
+
+def _check(argument, value):
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(
+            f"`{argument}` must be an integer of at least 1. "
+            f"Received: {argument}={value!r}"
+        )

@@ -2,7 +2,10 @@
 
 from keras_memvit.backbones.convert import convert
 from keras_memvit.models.memory_vit import MemoryViT
+from keras_memvit.models.unmasked_vit import UnmaskedViT
 from keras_memvit.tasks.spec import parse_tasks
+
+ATTENTIONS = ("masked", "unmasked")
 
 
 def build(
@@ -10,6 +13,7 @@ def build(
     tasks,
     *,
     num_memory_tokens=5,
+    readout="class_token",
     attention="masked",
     image_shape=None,
     image_mean=None,
@@ -28,10 +32,13 @@ def build(
         tasks: a dict `{name: num_classes}` or a list of `TaskSpec`.
         num_memory_tokens: int. Memory tokens per layer for tasks given as a
             dict. Defaults to `5`.
+        readout: how tasks given as a dict take from the frozen stream, see
+            `TaskSpec`. Defaults to `"class_token"`.
         attention: `"masked"`: any number of tasks, nothing old changes.
             `"unmasked"`: the paper's first regime, one task whose memory is
-            visible to every token; it cannot be concatenated, extended or
-            precomputed, and has no `"base"` output. Defaults to `"masked"`.
+            visible to every token, as an `UnmaskedViT`; it cannot be concatenated,
+            extended or precomputed, and has no `"base"` output. Defaults to
+            `"masked"`.
         image_shape: optional `(height, width, 3)`. Position embeddings are
             interpolated (bicubically) if it is not the pretrained one.
         image_mean, image_std: optional floats or 3 floats, on the [0, 1]
@@ -41,8 +48,9 @@ def build(
             the backbone's. Task variables are float32 in any case.
 
     Returns:
-        A `MemoryViT`. Images go in as `(B, H, W, 3)` in [0, 255]; out comes a
-        dict of logits by task name, and `"base"` for a classifier's own.
+        A `MemoryViT` (unmasked: an `UnmaskedViT`). Images go in as `(B, H, W, 3)` in
+        [0, 255]; out comes a dict of logits by task name, and `"base"` for a
+        classifier's own.
 
     Raises:
         ValueError: if an argument is not as above; the message says what
@@ -58,7 +66,12 @@ def build(
     >>> sorted(model.output)
     ['digits', 'faces']
     """
-    specs = parse_tasks(tasks, num_memory_tokens)
+    if attention not in ATTENTIONS:
+        raise ValueError(
+            f"`attention` must be one of {ATTENTIONS}. "
+            f"Received: attention={attention!r}"
+        )
+    specs = parse_tasks(tasks, num_memory_tokens, readout)
     backbone, classifier = convert(
         backbone,
         image_shape=image_shape,
@@ -66,6 +79,8 @@ def build(
         image_std=image_std,
         dtype=dtype,
     )
-    model = MemoryViT(backbone, specs, attention=attention, classifier=classifier)
+    if attention == "unmasked":
+        return UnmaskedViT(backbone, specs)
+    model = MemoryViT(backbone, specs, classifier=classifier)
     model.remember()
     return model

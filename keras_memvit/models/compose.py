@@ -3,6 +3,7 @@
 import dataclasses
 
 from keras_memvit.models.memory_vit import MemoryViT
+from keras_memvit.models.unmasked_vit import UnmaskedViT
 from keras_memvit.tasks.sees import visible_tasks
 from keras_memvit.tasks.spec import parse_tasks
 
@@ -15,8 +16,8 @@ def concatenate(models):
     tasks' are copied, so that training the new model leaves the old ones be.
 
     Args:
-        models: list of `MemoryViT` with masked attention, on the same
-            backbone (the same weights), with distinct task names.
+        models: list of `MemoryViT` on the same backbone (the same weights), with
+            distinct task names.
 
     Returns:
         A `MemoryViT` over the first model's backbone.
@@ -35,7 +36,7 @@ def concatenate(models):
     if not models:
         raise ValueError("`models` must hold at least one model. Received: models=[]")
     for model in models:
-        _check_masked(model, "models")
+        check_masked(model, "models")
     first = models[0]
     owners = {}
     for model in models:
@@ -57,18 +58,26 @@ def concatenate(models):
     return _assemble(first.backbone, specs, owners, classifier)
 
 
-def extend(model, tasks, *, sees=None, num_memory_tokens=5, freeze=True):
+def extend(
+    model,
+    tasks,
+    *,
+    sees=None,
+    num_memory_tokens=5,
+    readout="class_token",
+    freeze=True,
+):
     """Adds tasks that may read the model's tasks, and changes none of these.
 
     The paper's model extension: a new class token also attends to the class
     tokens and the memory of the tasks it sees.
 
     Args:
-        model: a `MemoryViT` with masked attention.
+        model: a `MemoryViT`.
         tasks: a dict `{name: num_classes}` or a list of `TaskSpec`.
         sees: optional list of task names that every new task sees, besides
             what its own spec says.
-        num_memory_tokens: memory tokens per layer for tasks given as a dict.
+        num_memory_tokens, readout: of tasks given as a dict, see `build`.
         freeze: bool. Whether the model's own tasks stop being trainable in
             the new model. Defaults to `True`.
 
@@ -84,13 +93,14 @@ def extend(model, tasks, *, sees=None, num_memory_tokens=5, freeze=True):
     more = keras_memvit.extend(both, tasks={"glasses": 2}, sees=["faces"])
     ```
     """
-    _check_masked(model, "model")
+    check_masked(model, "model")
     old = [spec.name for spec in model.specs]
     # What new tasks see is checked below, among old and new tasks together.
     given = [tasks] if not isinstance(tasks, (dict, list, tuple)) else tasks
     bare = parse_tasks(
         given if isinstance(given, dict) else [_seeing(spec, ()) for spec in given],
         num_memory_tokens,
+        readout,
     )
     own = {} if isinstance(given, dict) else {spec.name: spec.sees for spec in given}
     taken = [spec.name for spec in bare if spec.name in old]
@@ -129,6 +139,7 @@ def select(model, names):
     faces = keras_memvit.select(both, "faces")
     ```
     """
+    check_masked(model, "model")
     names = [names] if isinstance(names, str) else list(names)
     sees = visible_tasks(model.specs)
     unknown = [name for name in names if name not in sees]
@@ -139,7 +150,7 @@ def select(model, names):
     kept = set(names).union(*(sees[name] for name in names))
     specs = [spec for spec in model.specs if spec.name in kept]
     owners = {spec.name: model for spec in specs}
-    return _assemble(model.backbone, specs, owners, model.classifier, model.attention)
+    return _assemble(model.backbone, specs, owners, model.classifier)
 
 
 def rename(model, name, new_name):
@@ -155,9 +166,9 @@ def rename(model, name, new_name):
     return renamed
 
 
-def _assemble(backbone, specs, owners, classifier, attention="masked"):
+def _assemble(backbone, specs, owners, classifier):
     """A model whose tasks are copies of those of their owners, if they have one."""
-    model = MemoryViT(backbone, specs, attention=attention, classifier=classifier)
+    model = MemoryViT(backbone, specs, classifier=classifier)
     for name, owner in owners.items():
         source, target = owner.task_layers[name], model.task_layers[name]
         # Through NumPy: JAX's trainer gives its arrays away to the next step.
@@ -177,13 +188,14 @@ def _same_backbone(a, b):
     )
 
 
-def _check_masked(model, argument):
-    if not isinstance(model, MemoryViT):
-        raise ValueError(
-            f"`{argument}` must be a MemoryViT. Received one of type {type(model)}"
-        )
-    if model.attention != "masked":
+def check_masked(model, argument):
+    """Refuses anything but a `MemoryViT`: an unmasked task stands alone."""
+    if isinstance(model, UnmaskedViT):
         raise ValueError(
             f"`{argument}` must have masked attention: an unmasked task changes every "
             "token, so no other can stand beside it. Received attention='unmasked'"
+        )
+    if not isinstance(model, MemoryViT):
+        raise ValueError(
+            f"`{argument}` must be a MemoryViT. Received one of type {type(model)}"
         )

@@ -5,12 +5,13 @@ import numpy as np
 
 from keras_memvit.models.encoder import TwoStreamEncoder
 from keras_memvit.models.encoder import deserialize_parts
-from keras_memvit.models.state_reader import StateReader
-from keras_memvit.training.trainer import TaskTrainer
+from keras_memvit.models.task_model import TaskModel
+from keras_memvit.models.unmasked_vit import UnmaskedViT
+from keras_memvit.models.verification import largest_differences
 
 
 @keras.saving.register_keras_serializable(package="keras_memvit")
-class MemoryViT(StateReader, TaskTrainer, keras.Model):
+class MemoryViT(TaskModel):
     """One frozen Vision Transformer, several tasks, one forward pass.
 
     Made by `keras_memvit.build`. Each task has a class token, memory tokens
@@ -20,23 +21,22 @@ class MemoryViT(StateReader, TaskTrainer, keras.Model):
     Args:
         backbone: a `ViTBackbone`.
         tasks: list of `TaskSpec`.
-        attention: `"masked"`: old tokens see nothing new, any number of
-            tasks. `"unmasked"`: one task whose memory every token sees.
         classifier: optional `BaseClassifier`, the backbone's own head.
         frozen_tasks: names of tasks that are not to be trained.
         **kwargs: `name`.
 
     Call arguments:
-        images: `(B, H, W, 3)` in [0, 255], uint8 or float.
+        inputs: images `(B, H, W, 3)` in [0, 255], uint8 or float; or a batch of a
+            `StateStore`, `{"states": states}`.
 
     Returns:
-        A dict of float32 logits by task name, each `(B, num_classes)`; with
-        a classifier and masked attention also `"base"`, its own logits.
+        A dict of float32 logits by task name, each `(B, num_classes)`; of images,
+        with a classifier, also `"base"`, its own logits.
 
     Attributes:
         backbone: the `ViTBackbone`, a model of its own.
         specs: the list of `TaskSpec`.
-        attention: `"masked"` or `"unmasked"`.
+        attention: `"masked"`; an `UnmaskedViT`'s is `"unmasked"`.
 
     Reference:
         - [Sandler et al., 2022](https://arxiv.org/abs/2203.15243)
@@ -51,65 +51,19 @@ class MemoryViT(StateReader, TaskTrainer, keras.Model):
     (1, 10)
     """
 
-    def __init__(
-        self,
-        backbone,
-        tasks,
-        attention="masked",
-        classifier=None,
-        frozen_tasks=(),
-        **kwargs,
-    ):
-        # === Functional Model ===
-        encoder = TwoStreamEncoder(
-            backbone, tasks, attention=attention, classifier=classifier, name="encoder"
-        )
-        images = keras.Input(backbone.image_shape, name="images")
-        kwargs.pop("trainable", None)
-        kwargs.setdefault("name", "memory_vit")
-        super().__init__(inputs=images, outputs=encoder(images), **kwargs)
-        # === Config ===
-        self.encoder = encoder
-        self.backbone = backbone
-        self.specs = encoder.specs
-        self.attention = attention
+    attention = "masked"
+
+    def __init__(self, backbone, tasks, classifier=None, frozen_tasks=(), **kwargs):
+        encoder = TwoStreamEncoder(backbone, tasks, classifier, name="encoder")
+        super().__init__(encoder, frozen_tasks, **kwargs)
         self.classifier = classifier
-        for name in frozen_tasks:
-            self.task_layers[name].trainable = False
+        self.input_spec = None  # images, or states: the encoder checks both
         # What was there when the newest tasks were added: see `remember`.
         self.older_tasks = {}
         self.older_backbone = None
 
-    @property
-    def task_layers(self):
-        """The `TaskTokens` layers by task name."""
-        return {task.name: task for task in self.encoder.tasks}
-
-    @property
-    def trained_tasks(self):
-        """Names of the tasks that have trainable parameters."""
-        return [task.name for task in self.encoder.tasks if task.trainable_variables]
-
-    @property
-    def trainable(self):
-        return self._trainable
-
-    @trainable.setter
-    def trainable(self, value):
-        # The backbone is shared and stays frozen: only tasks are switched.
-        self._trainable = bool(value)
-        for task in self.encoder.tasks:
-            task.trainable = value
-
-    def task_summary(self, print_fn=None):
-        """Prints each task's tokens, parameters, share of the backbone, sees.
-
-        Args:
-            print_fn: function that takes the text; defaults to `print`.
-        """
-        from keras_memvit.models.task_summary import task_summary
-
-        (print_fn or print)(task_summary(self))
+    def call(self, inputs, training=None, mask=None):
+        return self.encoder(inputs, training=training)
 
     def remember(self, tasks=()):
         """Keeps what the backbone and these tasks are now, to verify later.
@@ -132,35 +86,30 @@ class MemoryViT(StateReader, TaskTrainer, keras.Model):
         Returns:
             A dict from output to the largest absolute difference over all
             images: `"base"`, the frozen encoder beside the tasks against the
-            encoder alone (its classifier's logits, or without one its tokens);
-            and the logits of each task that was there before `extend`,
-            `concatenate` or `load_task` made this model. A model that was
+            encoder alone (its classifier's logits, or without one its tokens),
+            0.0; and the logits of each task that was there before `extend`,
+            `concatenate` or `load_task` made this model, 0.0 to float rounding: the
+            products of more tasks have another shape, which some kernels round
+            otherwise (up to 1e-6 of the logits). A model that was
             built or loaded whole has no older tasks, only `"base"`.
 
         Raises:
-            ValueError: if attention is unmasked, `images` is no batch of
-                images, or the backbone's weights have changed.
+            ValueError: if `images` is no batch of images, or the backbone's weights
+                have changed.
 
         Example:
 
         ```python
         more = keras_memvit.extend(both, {"glasses": 2}, sees=["faces"])
         more.fit(train)
-        more.verify_unchanged(images)  # {"base": 0.0, "digits": 0.0, "faces": ...}
+        more.verify_unchanged(images)  # {"base": 0.0, "digits": 0.0, "faces": 0.0}
         ```
         """
-        from keras_memvit.models.verification import largest_differences
-
         images = np.asarray(images)
         if images.shape[1:] != self.backbone.image_shape or not len(images):
             raise ValueError(
                 "`images` must be a batch of the shape "
                 f"{(None, *self.backbone.image_shape)}. Received: {images.shape}"
-            )
-        if self.attention != "masked":
-            raise ValueError(
-                "`verify_unchanged` needs masked attention: an unmasked task changes "
-                "every token. Received a model with attention='unmasked'"
             )
         fingerprint = self.backbone.fingerprint()
         if self.older_backbone not in (None, fingerprint):
@@ -183,14 +132,18 @@ class MemoryViT(StateReader, TaskTrainer, keras.Model):
 
     def get_config(self):
         config = self.encoder.get_config()
-        parts = ("backbone", "tasks", "attention", "classifier")
-        frozen = [task.name for task in self.encoder.tasks if not task.trainable]
+        parts = ("backbone", "tasks", "classifier")
         return {
             "name": self.name,
             **{part: config[part] for part in parts},
-            "frozen_tasks": frozen,
+            "frozen_tasks": self.frozen_tasks,
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**deserialize_parts(config))
+        config = deserialize_parts(config)
+        # Files written before unmasked models had a class of their own.
+        if config.pop("attention", "masked") == "unmasked":
+            config.pop("classifier")
+            return UnmaskedViT(**config)
+        return cls(**config)

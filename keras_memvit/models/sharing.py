@@ -4,20 +4,24 @@ import os
 import pathlib
 
 from keras_memvit.backbones.convert import convert
+from keras_memvit.models.compose import check_masked
 from keras_memvit.models.compose import extend
 from keras_memvit.models.memory_vit import MemoryViT
+from keras_memvit.models.task_model import TaskModel
+from keras_memvit.models.task_weights import task_shapes
+from keras_memvit.models.unmasked_vit import UnmaskedViT
+from keras_memvit.tasks.readout_names import readout_config
+from keras_memvit.tasks.sees import visible_tasks
 from keras_memvit.tasks.task_file import SUFFIX
-from keras_memvit.tasks.task_file import assign_arrays
 from keras_memvit.tasks.task_file import read_arrays
 from keras_memvit.tasks.task_file import read_card
-from keras_memvit.tasks.task_file import task_arrays
 from keras_memvit.tasks.task_file import task_fingerprint
-from keras_memvit.tasks.task_file import write_task
+from keras_memvit.tasks.task_file import write_task_file
 from keras_memvit.version import __version__
 
 
 def save_task(model, name, path):
-    """Saves one task: class token, memory, head, spec; no backbone weight.
+    """Saves one task: class token, memory, readout, head, spec; no backbone weight.
 
     The file is written under another name and renamed when whole: killed at
     any moment, the old file or the new one is there.
@@ -36,7 +40,24 @@ def save_task(model, name, path):
     keras_memvit.save_task(both, "faces", "faces.safetensors")
     ```
     """
-    write_task(model, name, os.fspath(path), __version__)
+    layers = model.task_layers
+    if name not in layers:
+        raise ValueError(
+            f"`name` must be a task of the model: {list(layers)}. Received: {name!r}"
+        )
+    needs = {
+        seen: task_fingerprint(layers[seen].arrays())
+        for seen in visible_tasks(model.specs)[name]
+    }
+    card = {
+        "version": __version__,
+        "task": layers[name].spec.get_config(),
+        "attention": model.attention,
+        "backbone": model.backbone.fingerprint(),
+        "image_shape": list(model.backbone.image_shape),
+        "needs": needs,
+    }
+    write_task_file(os.fspath(path), layers[name].arrays(), card)
 
 
 def load_task(model, path):
@@ -63,10 +84,11 @@ def load_task(model, path):
     """
     path = pathlib.Path(path)
     cards = _cards(path)
-    if not isinstance(model, MemoryViT):
+    if not isinstance(model, TaskModel):
         first = next(iter(cards.values()))
         shape = first["image_shape"]
         return _load_onto_backbone(convert(model, image_shape=shape), cards)
+    check_masked(model, "model")
     return _add(model, cards)
 
 
@@ -86,6 +108,7 @@ def inspect(path, print_fn=None):
         f"task: {spec.name}",
         f"classes: {spec.num_classes}" + _listed(spec.class_names),
         f"memory tokens per layer: {spec.num_memory_tokens}",
+        f"readout: {readout_config(spec.readout)}",
         f"sees: {', '.join(card['needs']) or '-'}",
         f"attention: {card['attention']}",
         f"image shape: {card['image_shape']}",
@@ -119,11 +142,12 @@ def _load_onto_backbone(parts, cards):
     backbone, classifier = parts
     (path, card), *rest = cards.items()
     _check(path, card, backbone, backbone.fingerprint(), {})
-    arrays = read_arrays(path, card["task"], backbone.num_layers, backbone.hidden_dim)
-    model = MemoryViT(
-        backbone, [card["task"]], attention=card["attention"], classifier=classifier
-    )
-    assign_arrays(model.task_layers[card["task"].name], arrays)
+    if card["attention"] == "unmasked":
+        model = UnmaskedViT(backbone, [card["task"]])
+    else:
+        model = MemoryViT(backbone, [card["task"]], classifier=classifier)
+    task = model.task_layers[card["task"].name]
+    task.assign_arrays(read_arrays(path, task.shapes))
     return _add(model, dict(rest)) if rest else model
 
 
@@ -131,7 +155,7 @@ def _add(model, cards):
     backbone = model.backbone
     fingerprint = backbone.fingerprint()
     present = {
-        name: task_fingerprint(task_arrays(task))
+        name: task_fingerprint(task.arrays())
         for name, task in model.task_layers.items()
     }
     loaded = {}
@@ -149,15 +173,12 @@ def _add(model, cards):
                 f"{path} holds a task with unmasked attention, which cannot stand "
                 "beside others: load it onto a backbone"
             )
-        arrays = read_arrays(
-            path, card["task"], backbone.num_layers, backbone.hidden_dim
-        )
-        loaded[name] = arrays
-        present[name] = task_fingerprint(arrays)
+        loaded[name] = read_arrays(path, task_shapes(card["task"], backbone))
+        present[name] = task_fingerprint(loaded[name])
     specs = [card["task"] for card in cards.values()]
     model = extend(model, specs, freeze=False)
     for name, arrays in loaded.items():
-        assign_arrays(model.task_layers[name], arrays)
+        model.task_layers[name].assign_arrays(arrays)
     return model
 
 

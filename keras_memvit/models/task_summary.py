@@ -1,16 +1,26 @@
 """A table of a model's tasks."""
 
+from keras_memvit.readouts import ClassToken
 from keras_memvit.tasks.sees import visible_tasks
 from keras_memvit.tasks.spec import BASE
 
-_HEADER = ("task", "classes", "tokens", "parameters", "of backbone", "trains", "sees")
+_HEADER = (
+    "task",
+    "classes",
+    "readout",
+    "tokens",
+    "parameters",
+    "of backbone",
+    "trains",
+    "sees",
+)
 
 
 def task_summary(model):
     """The table that `MemoryViT.task_summary` prints, as text.
 
     Tokens count the class token, and memory and queries of all layers; the share of
-    the backbone counts class token, memory and head.
+    the backbone counts all of a task's parameters.
     """
     total = model.backbone.count_params()
     sees = visible_tasks(model.specs)
@@ -23,7 +33,8 @@ def task_summary(model):
             (
                 spec.name,
                 f"{spec.num_classes:,}",
-                f"1 + {layers} x {spec.num_memory_tokens + spec.queries_per_layer}",
+                spec.readout.name,
+                f"1 + {layers} x {_tokens_a_layer(spec)}",
                 f"{parameters:,}",
                 f"{parameters / total:.3%}",
                 "yes" if spec.name in model.trained_tasks else "no",
@@ -41,3 +52,9 @@ def task_summary(model):
     return "\n".join(
         [*lines, f"backbone: {total:,} frozen parameters, {attention}{base}"]
     )
+
+
+def _tokens_a_layer(spec):
+    if spec.readout == ClassToken():
+        return spec.num_memory_tokens
+    return spec.num_memory_tokens + spec.readout.num_queries

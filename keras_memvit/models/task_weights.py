@@ -1,145 +1,159 @@
-"""All that one task owns: class token, memory in every layer, head."""
+"""All that one task owns: class token, memory, what its readout adds, head."""
+
+import random
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_memvit.layers import MemoryTokens
 from keras_memvit.layers.dtypes import float32_variables
-from keras_memvit.layers.memory_tokens import MemoryTokens
+from keras_memvit.layers.former_files import former_task_weights
+from keras_memvit.readouts import Parameter
+from keras_memvit.readouts import Task
+from keras_memvit.readouts.loop import num_features
+from keras_memvit.readouts.loop import parameters
 
-STDDEV = 0.02  # of memory (the paper's) and head
-# Of queries: scores are of unit scale then and several start out apart, which is
-# worth 0.7 to 2.5 points of accuracy over 0.02 (four queries, two data sets).
-QUERY_STDDEV = 0.125
+HEAD = ("head/kernel", "head/bias")
 
 
-@keras.saving.register_keras_serializable(package="keras_memvit")
-class TaskTokens(keras.layers.Layer):
+class TaskWeights(keras.layers.Layer):
     """The trainable parameters of one task.
 
-    `(1 + L m) D` numbers for class token and memory, `(D + 1) C` for the head;
-    with `q` query tokens a layer another `L q D` and `L q D C`. The variables
-    are float32 whatever the encoder computes in.
+    `(1 + L m) D` numbers for class token and memory, what the readout adds, and
+    `(F + 1) C` for the head on `F` features. The variables are float32 whatever the
+    encoder computes in, and start from the same values on every backend.
 
     Args:
-        num_layers: int. Number of encoder blocks `L`.
-        hidden_dim: int. Width `D` of a token.
-        num_memory_tokens: int. Memory tokens `m` per layer.
-        num_classes: int. Number of classes `C`.
-        num_query_tokens: int. Query tokens `q` per layer; 0 = the class token
-            alone is read out. Defaults to `0`.
+        spec: the `TaskSpec`.
+        backbone: the `ViTBackbone`; only its configuration is used.
         **kwargs: keyword arguments of `keras.layers.Layer`.
 
     Call arguments:
-        features: the class token behind the encoder's last norm, `(B, D)`.
-        read: with query tokens, what they read in every layer, `(B, L q, D)`.
+        features: what the readouts found, `(B, F)`.
 
     Returns:
         float32 logits of shape `(B, C)`.
     """
 
-    def __init__(
-        self,
-        num_layers,
-        hidden_dim,
-        num_memory_tokens,
-        num_classes,
-        num_query_tokens=0,
-        **kwargs,
-    ):
+    def __init__(self, spec, backbone, **kwargs):
         kwargs["dtype"] = float32_variables(kwargs.get("dtype"))
-        super().__init__(**kwargs)
-        self.num_layers = num_layers
-        self.hidden_dim = hidden_dim
-        self.num_memory_tokens = num_memory_tokens
-        self.num_classes = num_classes
-        self.num_query_tokens = num_query_tokens
-        self.memory = [
-            MemoryTokens(num_memory_tokens, dtype=self.dtype_policy, name=f"memory_{i}")
-            for i in range(num_layers)
-        ]
-        self.head = keras.layers.Dense(
-            num_classes,
-            kernel_initializer=keras.initializers.TruncatedNormal(stddev=STDDEV),
-            dtype="float32",
-            name="head",
-        )
+        super().__init__(autocast=False, **kwargs)
+        self.spec = spec
+        self.parameters = _parameters(spec, backbone)
+        self._owned = {}
 
     def build(self, input_shape=None):
-        self.class_token = self.add_weight(
-            name="class_token",
-            shape=(self.hidden_dim,),
-            initializer=keras.initializers.RandomNormal(stddev=STDDEV),
+        rng = np.random.default_rng(random.randrange(1 << 32))
+        num_layers, num_memory_tokens, hidden_dim = self.parameters["memory"].shape
+        self.memory = MemoryTokens(
+            num_memory_tokens,
+            num_layers,
+            initializer=_Drawn(self.parameters["memory"].stddev, rng),
+            dtype=self.dtype_policy,
+            name="memory",
         )
-        for memory in self.memory:
-            memory.build((None, None, self.hidden_dim))
-        num_read = self.num_layers * self.num_query_tokens
-        if num_read:
-            self.queries = self.add_weight(
-                name="queries",
-                shape=(self.num_layers, self.num_query_tokens, self.hidden_dim),
-                initializer=keras.initializers.RandomNormal(stddev=QUERY_STDDEV),
+        self.memory.build((None, None, hidden_dim))
+        for name, parameter in self.parameters.items():
+            if name == "memory":
+                continue
+            self._owned[name] = self.add_weight(
+                name=name.replace("/", "_"),
+                shape=parameter.shape,
+                initializer=_Drawn(parameter.stddev, rng),
             )
-        self.head.build((None, (1 + num_read) * self.hidden_dim))
+
+    @property
+    def variables_by_name(self):
+        """The variables by their names in a task file."""
+        own = {**self._owned, "memory": self.memory.memory}
+        return {name: own[name] for name in self.parameters}
+
+    @property
+    def class_token(self):
+        """The class token's variable, (D,)."""
+        return self._owned["class_token"]
+
+    @property
+    def shapes(self):
+        """Shapes by the names in a task file."""
+        return {name: parameter.shape for name, parameter in self.parameters.items()}
+
+    def arrays(self):
+        """float32 arrays by the names in a task file."""
+        return {
+            name: np.array(ops.convert_to_numpy(variable), dtype="float32")
+            for name, variable in self.variables_by_name.items()
+        }
+
+    def assign_arrays(self, arrays):
+        """The inverse of `arrays`."""
+        for name, variable in self.variables_by_name.items():
+            variable.assign(arrays[name])
+
+    @property
+    def parameter_groups(self):
+        """Variables by what they are: a dict of lists."""
+        groups = {}
+        for name, variable in self.variables_by_name.items():
+            groups.setdefault(self.parameters[name].group, []).append(variable)
+        return groups
 
     def start(self, seed):
-        """Draws memory, queries and head anew, the same on every backend.
+        """Draws all but the class token anew, the same on every backend.
 
         Args:
             seed: int, of NumPy's generator.
         """
         rng = np.random.default_rng(seed)
-        for variable in [*(m.memory for m in self.memory), self.head.kernel]:
-            variable.assign(rng.normal(0.0, STDDEV, variable.shape))
-        if self.num_query_tokens:
-            shape = self.queries.shape
-            self.queries.assign(rng.normal(0.0, QUERY_STDDEV, shape))
+        for name, variable in self.variables_by_name.items():
+            if name != "class_token":
+                draw = _Drawn(self.parameters[name].stddev, rng)
+                variable.assign(draw(variable.shape))
 
-    @property
-    def parameter_groups(self):
-        """Variables by what they are: a dict of lists."""
-        groups = {
-            "class_token": [self.class_token],
-            "memory": [memory.memory for memory in self.memory],
-            "head": self.head.weights,
+    def task(self):
+        """The task as readouts take it."""
+        values = {
+            name: variable.value
+            for name, variable in self.variables_by_name.items()
+            if name not in HEAD
         }
-        if self.num_query_tokens:
-            groups["queries"] = [self.queries]
-        return groups
+        return Task(self.spec, values)
 
-    def call(self, features, read=None):
-        if read is not None:
-            features = join_readout(features, read)
-        return self.head(features)
+    def call(self, features):
+        kernel, bias = (self._owned[name].value for name in HEAD)
+        return ops.matmul(ops.cast(features, "float32"), kernel) + bias
 
     def compute_output_shape(self, input_shape):
-        return (*input_shape[:-1], self.num_classes)
+        return (*input_shape[:-1], self.spec.num_classes)
 
-    def get_config(self):
-        config = super().get_config()
-        config.update(
-            num_layers=self.num_layers,
-            hidden_dim=self.hidden_dim,
-            num_memory_tokens=self.num_memory_tokens,
-            num_classes=self.num_classes,
-            num_query_tokens=self.num_query_tokens,
-        )
-        return config
+    def load_own_variables(self, store):
+        super().load_own_variables(former_task_weights(store) or store)
 
 
-def join_readout(features, read):
-    """What a deep readout's head takes: the class token, then what was read.
+def task_shapes(spec, backbone):
+    """Shapes of all of a task's tensors by their names in a task file."""
+    return {name: p.shape for name, p in _parameters(spec, backbone).items()}
 
-    Args:
-        features: class token, `(B, D)`.
-        read: what each layer's query tokens read, `(B, L q, D)`; each row gets
-            zero mean and unit variance, since layers differ in scale.
 
-    Returns:
-        float32 `(B, (1 + L q) D)`.
-    """
-    read = ops.cast(read, "float32")
-    mean, variance = ops.moments(read, axes=-1, keepdims=True)
-    read = (read - mean) * ops.rsqrt(variance + 1e-6)
-    read = ops.reshape(read, (-1, read.shape[1] * read.shape[2]))
-    return ops.concatenate([ops.cast(features, "float32"), read], axis=-1)
+def _parameters(spec, backbone):
+    """All of a task's tensors, its head's last: a dict from name to `Parameter`."""
+    found = parameters(spec, backbone)
+    width = num_features(spec, backbone)
+    found["head/kernel"] = Parameter((width, spec.num_classes), group="head")
+    found["head/bias"] = Parameter((spec.num_classes,), 0.0, group="head")
+    return found
+
+
+class _Drawn:
+    """Normal values by NumPy: the same on every backend, under Keras' seed."""
+
+    def __init__(self, stddev, rng=None):
+        self.stddev = stddev
+        self.rng = rng
+
+    def __call__(self, shape, dtype=None):
+        if not self.stddev:
+            return np.zeros(shape, "float32")
+        values = self.rng.standard_normal(shape, "float32")
+        return values * np.float32(self.stddev)

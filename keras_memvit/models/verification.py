@@ -10,7 +10,7 @@ def largest_differences(model, older, images, batch_size):
     """Per output, the largest difference to what it was.
 
     Args:
-        model: a `MemoryViT` with masked attention.
+        model: a `MemoryViT`.
         older: a model of the older tasks as they were, or None.
         images: array `(B, H, W, 3)`.
         batch_size: int.
@@ -21,7 +21,7 @@ def largest_differences(model, older, images, batch_size):
     differences = {BASE: 0.0}
     for start in range(0, len(images), batch_size):
         batch = keras.ops.convert_to_tensor(images[start : start + batch_size])
-        beside, *_ = model.encoder.encode(batch)
+        beside = model.encoder.base_tokens(batch)
         alone = model.backbone(batch)
         if model.classifier is not None:
             beside, alone = model.classifier(beside), model.classifier(alone)

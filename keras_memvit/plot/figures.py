@@ -3,9 +3,10 @@
 import numpy as np
 from keras import ops
 
+from keras_memvit.models.compose import check_masked
 from keras_memvit.models.compose import select
+from keras_memvit.readouts import ClassToken
 from keras_memvit.tasks.attention_mask import attention_mask as dense_mask
-from keras_memvit.tasks.layout import layout_of
 
 __all__ = ["attention", "attention_mask", "class_token_attention"]
 
@@ -14,7 +15,7 @@ def class_token_attention(model, images, task):
     """How a task's class token spreads its attention in every layer and head.
 
     Args:
-        model: a `MemoryViT` with masked attention.
+        model: a `MemoryViT`.
         images: `(B, H, W, 3)` in [0, 255].
         task: str. The task's name.
 
@@ -22,48 +23,49 @@ def class_token_attention(model, images, task):
         A dict of float arrays that sum to 1 over all of them: `"base"`
         `(B, L, H, T)`, `"class_token"` (itself) `(B, L, H, 1)`, `"memory"`
         `(B, L, H, M)`, its own first, then that of the tasks it sees; and,
-        where it sees any, `"seen"` `(B, L, H, S)`.
+        where it sees any, `"seen"` `(B, L, H, S)`, their class tokens.
 
     Raises:
         ValueError: if attention is unmasked or there is no such task.
     """
-    if model.attention != "masked":
-        raise ValueError(
-            "`model` must have masked attention. Received attention='unmasked'"
-        )
+    check_masked(model, "model")
     encoder = select(model, task).encoder  # the task, and what it sees
     backbone = encoder.backbone
-    layout = layout_of(tuple(encoder.specs))
-    position = [spec.name for spec in encoder.specs].index(task)
-    x = backbone.embed(ops.convert_to_tensor(images))
-    class_tokens = encoder.class_tokens(len(images))
+    tasks = [layer.task() for layer in encoder.tasks]
+    readout, position = ClassToken(), list(map(_name, tasks)).index(task)
+    state = readout.start(tasks, backbone, len(images))
     layers = []
-    for i, block in enumerate(backbone.blocks):
-        base = block.base_states(x)
-        memory = block.norm_memory(encoder.memory(i), layout.memory_norm)
-        memory = block.attention.project(memory)
-        normed = block.norm1(class_tokens)
-        groups = block.attention.task_weights(normed, base, memory, layout)
-        layers.append(_of_task(groups, layout, position))
-        (class_tokens,) = block.advance_tasks(class_tokens, base, memory, layout)
-        x = block.advance_base(x, base)
-    names = ("base", "class_token", "memory", "seen")[: len(layers[0])]
+    for i, (block, base) in enumerate(
+        backbone.base_layers(ops.convert_to_tensor(images))
+    ):
+        normed, memory = readout.inputs(i, block, state)
+        groups = block.attention.task_weights(normed, base, memory, state.layout)
+        layers.append(_of_task(groups, state.layout, position))
+        state = readout.step(tasks, i, block, base, state)
     return {
-        name: np.stack([layer[k] for layer in layers], axis=1)
-        for k, name in enumerate(names)
+        name: np.stack([layer[name] for layer in layers], axis=1) for name in layers[0]
     }
 
 
+def _name(task):
+    return task.spec.name
+
+
 def _of_task(groups, layout, position):
-    """One task's weights, each (B, H, n), without padding."""
+    """One task's weights by what they weigh, each (B, H, n), without padding."""
     for weights, group in zip(groups, layout.groups):
         members = range(layout.num_tasks) if group.tasks is None else group.tasks
         if position in members:
             row = list(members).index(position)
-            own = [ops.convert_to_numpy(w)[:, :, row] for w in weights]
-            for k, bias in ((2, group.memory_bias), (3, group.seen_bias)):
-                if k < len(own) and bias is not None:
-                    own[k] = own[k][..., np.isfinite(bias[row])]
+            own = {}
+            for name, value in weights.items():
+                own[name] = ops.convert_to_numpy(value)[:, :, row]
+                padding = getattr(group, f"{name}_padding", None)
+                if padding is not None:
+                    own[name] = own[name][..., ~padding[row]]
+            if "seen_memory" in own:
+                memory = [own["memory"], own.pop("seen_memory")]
+                own["memory"] = np.concatenate(memory, axis=-1)
             return own
 
 
@@ -73,7 +75,7 @@ def attention(model, image, task, *, path=None):
     The mean over heads; above each layer the share that goes to memory.
 
     Args:
-        model: a `MemoryViT` with masked attention.
+        model: a `MemoryViT`.
         image: `(H, W, 3)` in [0, 255].
         task: str. The task's name.
         path: optional file for the picture.

@@ -9,9 +9,9 @@ import numpy as np
 
 from keras_memvit.models.build import build
 from keras_memvit.models.compose import rename
-from keras_memvit.models.state_reader import is_store
 from keras_memvit.tasks.spec import parse_tasks
 from keras_memvit.training.schedules import paper_optimizer
+from keras_memvit.training.store_inputs import is_store
 
 
 @dataclasses.dataclass

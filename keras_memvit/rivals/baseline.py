@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_memvit.backbones.convert import convert
-from keras_memvit.layers.base_readers import BaseStates
+from keras_memvit.layers.base_states import BaseStates
 
 REGIMES = (
     "full",
@@ -165,7 +165,8 @@ class _Scaled(_Baseline):
     def _block(self, block, x, key_scale, value_scale, hidden_scale):
         normed = block.norm1(x)
         key, value = block.attention.project(normed)
-        base = BaseStates(block.attention, normed, key * key_scale, value * value_scale)
+        key, value = key * key_scale, value * value_scale
+        base = BaseStates(block, normed, key=key, value=value)
         attended = block.attention.attend_base(base)
         x = x + (attended * block.scale1 if block.use_layer_scale else attended)
         hidden = block.mlp.hidden(block.norm2(x)) * hidden_scale

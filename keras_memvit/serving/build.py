@@ -6,6 +6,7 @@ is that child, which `run` starts.
 """
 
 import dataclasses
+import importlib
 import json
 import os
 import pathlib
@@ -34,6 +35,7 @@ class Request:
         warmup: bool. Whether to write warm-up requests.
         dtype: str. The type that weights are stored in.
         exact: bool. Whether the model computes in float32, as the servable does.
+        modules: modules that register the readouts of the model's tasks.
     """
 
     format: str
@@ -44,6 +46,7 @@ class Request:
     warmup: bool = False
     dtype: str = "float32"
     exact: bool = True
+    modules: list = dataclasses.field(default_factory=list)
 
 
 def run(model, request, scratch):
@@ -64,6 +67,7 @@ def run(model, request, scratch):
     expected = model.predict(probe, verbose=0)
     if keras.backend.backend() == "tensorflow":
         return build(model, request, probe, expected)
+    request.modules = sorted({type(s.readout).__module__ for s in model.specs})
     model.save(scratch / "model.keras")
     np.savez(scratch / "probe.npz", images=probe, **expected)
     (scratch / "request.json").write_text(json.dumps(dataclasses.asdict(request)))
@@ -73,7 +77,7 @@ def run(model, request, scratch):
         env={
             **os.environ,
             "KERAS_BACKEND": "tensorflow",
-            "PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")]),
+            "PYTHONPATH": os.pathsep.join([package, *filter(None, sys.path)]),
             "CUDA_VISIBLE_DEVICES": "-1",  # the parent may hold the accelerator
         },
         capture_output=True,
@@ -171,6 +175,9 @@ def main(path):
     """Builds from files that the parent process left beside `path`."""
     folder = pathlib.Path(path).parent
     request = Request(**json.loads(pathlib.Path(path).read_text()))
+    for module in request.modules:
+        if module != "__main__":
+            importlib.import_module(module)
     model = keras.saving.load_model(folder / "model.keras", compile=False)
     arrays = dict(np.load(folder / "probe.npz"))
     probe = arrays.pop("images")

@@ -3,9 +3,9 @@
 import pathlib
 import tempfile
 
+from keras_memvit.models.compose import check_masked
 from keras_memvit.serving.build import Request
 from keras_memvit.serving.build import run
-from keras_memvit.serving.requirements import check_model
 from keras_memvit.serving.requirements import require
 
 
@@ -19,7 +19,7 @@ def export_onnx(model, path, *, overwrite=False):
     and renamed to `path` when whole.
 
     Args:
-        model: a `MemoryViT` with masked attention.
+        model: a `MemoryViT`.
         path: the file, by custom `<name>.onnx`.
         overwrite: bool. Whether an existing file may be replaced.
 
@@ -37,7 +37,7 @@ def export_onnx(model, path, *, overwrite=False):
     keras_memvit.export_onnx(both, "people.onnx")
     ```
     """
-    check_model(model)
+    check_masked(model, "model")
     for module in ("tensorflow", "tf2onnx", "onnxruntime"):
         require(module, "`export_onnx` needs it")
     path = pathlib.Path(path)

@@ -4,10 +4,10 @@ import json
 import pathlib
 import tempfile
 
+from keras_memvit.models.compose import check_masked
 from keras_memvit.serving.build import CARD
 from keras_memvit.serving.build import Request
 from keras_memvit.serving.build import run
-from keras_memvit.serving.requirements import check_model
 from keras_memvit.serving.requirements import require
 from keras_memvit.serving.server_configs import write_server_configs
 from keras_memvit.tasks.spec import BASE
@@ -47,7 +47,7 @@ def export_saved_model(
     `batching.config`, unless they are there.
 
     Args:
-        model: a `MemoryViT` with masked attention.
+        model: a `MemoryViT`.
         path: `<folder>/<version>`, or `<folder>` for the next version in it.
             The folder's name is the name of the model on the server.
         signatures: `"all"`, or a list of names as above.
@@ -74,7 +74,7 @@ def export_saved_model(
     keras_memvit.export_saved_model(both, "saved_models/people/1")
     ```
     """
-    check_model(model)
+    check_masked(model, "model")
     require("tensorflow", "export_saved_model writes SavedModels with TensorFlow")
     if warmup:
         require("tensorflow_serving", "Warm-up requests need it (or pass warmup=False)")

@@ -3,9 +3,11 @@
 import keras
 import tensorflow as tf
 
-from keras_memvit.layers.base_readers import BaseStates
-from keras_memvit.models.task_weights import join_readout
-from keras_memvit.tasks.layout import layout_of
+from keras_memvit.layers.base_states import BaseStates
+from keras_memvit.models.task_weights import HEAD
+from keras_memvit.readouts import Task
+from keras_memvit.readouts.loop import fold
+from keras_memvit.readouts.loop import run_readouts
 from keras_memvit.tasks.sees import visible_tasks
 
 
@@ -14,8 +16,8 @@ class Servable:
 
     The base stream is one function that all signatures share, and so is the
     task stream of tasks of one shape, which takes their weights as arguments.
-    Memory is folded into its keys and values, class tokens into the first
-    block's input, so a pass runs neither through norm or projections.
+    What no image changes is folded (memory into its keys and values, class tokens
+    into the first block's input), so a pass runs neither through norm or projections.
 
     Args:
         model: a float32 `MemoryViT` on the TensorFlow backend.
@@ -54,21 +56,18 @@ class Servable:
     def _base_states(self, images):
         """Each layer's normed tokens, keys and values; the last layer's input."""
         with self._weights():
-            x = self.backbone.embed(images)
             states = []
-            for i, block in enumerate(self.backbone.blocks):
-                base = block.base_states(x)
-                states.append((base.x, *base.project()))
-                if i < self.backbone.num_layers - 1:
-                    x = block.advance_base(x, base)
-        return states, x
+            for _, base in self.backbone.base_layers(images):
+                states.append((base.normed, *base.project()))
+        return states, base.x
 
     def base_tokens(self, states, x):
         """The frozen encoder's output (B, T, D)."""
+        normed, key, value = states[-1]
         block = self.backbone.blocks[-1]
         with self._weights():
-            x = block.advance_base(x, BaseStates(block.attention, *states[-1]))
-            return self.backbone.norm(x)
+            base = BaseStates(block, normed, x=x, key=key, value=value)
+            return self.backbone.norm(base.output())
 
     def base_logits(self, states, x):
         """The base classifier's logits (B, C)."""
@@ -89,80 +88,41 @@ class Servable:
         """The task stream of specs, one function for all of the same shape."""
         place = {spec.name: k for k, spec in enumerate(specs)}
         shape = tuple(
-            (
-                s.num_memory_tokens,
-                s.queries_per_layer,
-                tuple(place[n] for n in self.sees[s.name]),
-            )
+            (s.num_memory_tokens, s.readout, tuple(place[n] for n in self.sees[s.name]))
             for s in specs
         )
         sizes = tuple(spec.num_classes for spec in specs)
         if (shape, sizes, answers) not in self._streams:
-            layout = layout_of(tuple(specs))
 
             @tf.function
             def stream(states, weights):
                 with self._weights():
-                    return self._task_stream(states, weights, layout, answers)
+                    return self._task_stream(states, specs, weights, answers)
 
             self._streams[shape, sizes, answers] = stream
         return self._streams[shape, sizes, answers]
 
-    def _task_stream(self, states, weights, layout, answers):
+    def _task_stream(self, states, specs, weights, answers):
+        layers = [
+            (block, BaseStates(block, normed, key=key, value=value))
+            for block, (normed, key, value) in zip(self.backbone.blocks, states)
+        ]
+        tasks = [Task(spec, w) for spec, w in zip(specs, weights)]
         batch = tf.shape(states[0][0])[0]
-        class_tokens = tf.stack([w["class_token"] for w in weights])
-        class_tokens = tf.repeat(class_tokens[None], batch, axis=0)
-        keys, values = (
-            tf.concat([w[name] for w in weights], axis=1)  # (L, M, H, d)
-            for name in ("memory_key", "memory_value")
-        )
-        queries, read = _all_queries(weights), []
-        for i, block in enumerate(self.backbone.blocks):
-            base = BaseStates(block.attention, *states[i])
-            memory = (keys[i], values[i])
-            class_tokens, *found = block.advance_tasks(
-                class_tokens, base, memory, layout, queries and queries[i]
-            )
-            read += found
-        features = self.backbone.norm(class_tokens)
-        logits, start = {}, 0
-        for k, w in enumerate(weights):
-            feature = features[:, k]
-            if "queries" in w:
-                rows = slice(start, start + w["queries"].shape[1])
-                start = rows.stop
-                own = tf.concat([layer[:, rows] for layer in read], axis=1)
-                feature = join_readout(feature, own)
-            logits[k] = tf.matmul(feature, w["kernel"]) + w["bias"]
-        return [logits[k] for k in answers]
-
-
-def _all_queries(weights):
-    """All tasks' query tokens by layer, each (R, D), or None."""
-    queries = [w["queries"] for w in weights if "queries" in w]
-    return tf.unstack(tf.concat(queries, axis=1)) if queries else None
+        features, _ = run_readouts(layers, self.backbone, tasks, batch)
+        return [
+            tf.matmul(features[tasks[k].spec.name], weights[k]["head/kernel"])
+            + weights[k]["head/bias"]
+            for k in answers
+        ]
 
 
 def _fold(encoder, store):
-    """Each task's stored weights, memory as keys and values of shape (L, m, H, d)."""
-    layout = layout_of(tuple(encoder.specs))
-    first = encoder.class_tokens(1)[0]  # (K, D)
-    folded = []
-    for i, block in enumerate(encoder.backbone.blocks):
-        memory = block.norm_memory(encoder.memory(i), layout.memory_norm)
-        folded.append(block.attention.project(memory))
-    keys, values = (tf.stack([pair[j] for pair in folded]) for j in (0, 1))
-    tasks, start = {}, 0
-    for k, (spec, task) in enumerate(zip(encoder.specs, encoder.tasks)):
-        rows = slice(start, start + spec.num_memory_tokens)
-        start = rows.stop
-        tasks[spec.name] = {
-            "class_token": store(first[k]),
-            "memory_key": store(keys[:, rows]),
-            "memory_value": store(values[:, rows]),
-            "kernel": store(task.head.kernel.value),
-            "bias": store(task.head.bias.value),
-        }
-        if task.num_query_tokens:
-            tasks[spec.name]["queries"] = store(task.queries.value)
-    return tasks
+    """Each task's stored tensors: what no image changes is computed once, here."""
+    found = {}
+    for layer in encoder.tasks:
+        tensors = fold(layer.task(), encoder.backbone)
+        for name in HEAD:
+            tensors[name] = layer.variables_by_name[name].value
+        found[layer.spec.name] = {name: store(value) for name, value in tensors.items()}
+    return found

@@ -18,8 +18,8 @@ ALIGNMENT = 64  # bytes
 class StateStore:
     """What `precompute` wrote: for `fit`, `evaluate` and `predict`.
 
-    Holds, for each image and view, every layer's base tokens behind the first
-    norm, `(L, T, D)`: what class tokens read through the key and value
+    Holds, for each image and view, every layer's base tokens after the first
+    norm, `(L, T, D)`: what tasks attend to through the key and value
     projections. Read from disk as needed (memory-mapped).
 
     Args:
@@ -102,7 +102,7 @@ class StateStore:
 
 
 class StateBatches(keras.utils.PyDataset):
-    """Batches `(states, labels[, sample_weight])`, in an order of each epoch."""
+    """Batches `({"states": states}, labels[, weights])`, each epoch in its order."""
 
     def __init__(self, store, batch_size, shuffle, seed):
         super().__init__()
@@ -125,14 +125,14 @@ class StateBatches(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        states = self.store.rows(rows, self.view)
+        inputs = {"states": self.store.rows(rows, self.view)}
         targets = {name: value[rows] for name, value in self.store.targets.items()}
         labels, sample_weight = unflatten_targets(targets)
         if labels is None:
-            return (states,)
+            return (inputs,)
         if sample_weight is None:
-            return states, labels
-        return states, labels, sample_weight
+            return inputs, labels
+        return inputs, labels, sample_weight
 
 
 def _aligned(shape, dtype):

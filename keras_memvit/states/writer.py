@@ -38,7 +38,7 @@ def precompute(
     """Computes the frozen states of a data set once, for any number of trainings.
 
     Under the mask the base stream depends on the image alone. Each layer's
-    base tokens behind its first norm are stored, `L * T * D` numbers an image;
+    base tokens after its first norm are stored, `L * T * D` numbers an image;
     `fit`, `evaluate` and `predict` take the store in place of images, and no
     step runs the backbone. The norm's output is stored because it is half of
     keys and values, and a few class tokens read it without projecting it.
@@ -226,12 +226,10 @@ class _StatesEncoder(keras.Model):
         self.stored_dtype = dtype
 
     def call(self, images):
-        x = self.backbone.embed(images)
-        states = []
-        for i, block in enumerate(self.backbone.blocks):
-            states.append(ops.cast(block.norm1(x), self.stored_dtype))
-            if i < self.backbone.num_layers - 1:
-                x = block(x)
+        states = [
+            ops.cast(base.normed, self.stored_dtype)
+            for _, base in self.backbone.base_layers(images)
+        ]
         return ops.stack(states, axis=1)
 
 

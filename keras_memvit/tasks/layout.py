@@ -15,23 +15,35 @@ from keras_memvit.tasks.sees import visible_tasks
 
 @dataclasses.dataclass(frozen=True)
 class TaskGroup:
-    """Tasks attended to together; index arrays are padded, masks say where.
+    """Tasks attended to together.
 
-    `tasks` (G,) positions of the group's tasks, None = all in order; `memory`
-    (G, E) rows of the concatenated memory; `seen` (G, S) positions of the class
-    tokens seen.
-    Masks are float `0` = may attend, `-inf` = padding, or None if none is.
+    Rows of the index arrays are padded to one length with tokens of the task
+    itself, so that a task whose values are not finite reaches no other.
+
+    Attributes:
+        tasks: `(G,)` positions of the group's tasks; None = all in order.
+        memory: `(G, m)` rows of the concatenated memory: its own.
+        seen_memory: `(G, E)` rows of the memory of the tasks it sees.
+        seen: `(G, S)` positions of the class tokens that it sees.
+        memory_padding, seen_memory_padding, seen_padding: boolean arrays of the
+            same shapes, `True` = padding; None where none is.
     """
 
     tasks: np.ndarray | None
     memory: np.ndarray
-    memory_bias: np.ndarray | None
+    memory_padding: np.ndarray | None
+    seen_memory: np.ndarray
+    seen_memory_padding: np.ndarray | None
     seen: np.ndarray
-    seen_bias: np.ndarray | None
+    seen_padding: np.ndarray | None
 
 
 class TaskLayout:
     """Index arrays for a list of task specs.
+
+    Args:
+        specs: list of `TaskSpec`.
+        train_seen: bool. Whether what a task sees is trained by it too.
 
     Attributes:
         num_tasks: int, `K`.
@@ -39,30 +51,32 @@ class TaskLayout:
         inverse: (K,) array that undoes the groups' order.
         memory_norm: (M, 1) boolean array, per row of the concatenated memory
             whether it passes through the norm; or True / False for all rows.
+        train_seen: bool.
     """
 
-    def __init__(self, specs):
+    def __init__(self, specs, train_seen=False):
         self.num_tasks = len(specs)
+        self.train_seen = train_seen
         counts = np.array([spec.num_memory_tokens for spec in specs])
         starts = np.cumsum(counts) - counts
         position = {spec.name: k for k, spec in enumerate(specs)}
         sees = visible_tasks(specs)
+        rows = [np.arange(start, start + n) for start, n in zip(starts, counts)]
         seen = [[position[name] for name in sees[spec.name]] for spec in specs]
-        memory = [
-            np.concatenate(
-                [np.arange(starts[j], starts[j] + counts[j]) for j in [k, *seen[k]]]
-            )
+        seen_rows = [
+            np.concatenate([rows[j] for j in seen[k]]) if seen[k] else rows[k][:0]
             for k in range(len(specs))
         ]
         buckets = {}
         for k in range(len(specs)):
-            key = (_next_power_of_two(len(memory[k])), _next_power_of_two(len(seen[k])))
-            buckets.setdefault(key, []).append(k)
+            lengths = (len(rows[k]), len(seen_rows[k]), len(seen[k]))
+            buckets.setdefault(tuple(map(_next_power_of_two, lengths)), []).append(k)
         self.groups = [
             TaskGroup(
                 np.array(tasks) if len(buckets) > 1 else None,
-                *_pad([memory[k] for k in tasks]),
-                *_pad([seen[k] for k in tasks]),
+                *_pad([rows[k] for k in tasks], starts[tasks]),
+                *_pad([seen_rows[k] for k in tasks], starts[tasks]),
+                *_pad([seen[k] for k in tasks], tasks),
             )
             for tasks in buckets.values()
         ]
@@ -72,21 +86,24 @@ class TaskLayout:
 
 
 @functools.lru_cache(maxsize=32)
-def layout_of(specs):
+def layout_of(specs, train_seen=False):
     """The `TaskLayout` of a tuple of specs, computed once."""
-    return TaskLayout(specs)
+    return TaskLayout(specs, train_seen)
 
 
 def _next_power_of_two(n):
     return 1 << (n - 1).bit_length() if n else 0
 
 
-def _pad(rows):
-    """Pads index lists to one length; the bias is None where none is padded."""
+def _pad(rows, own):
+    """Pads index lists to one length, each with an index of its own.
+
+    Returns:
+        The indices `(G, n)`, and where they are padding, or None for nowhere.
+    """
     lengths = np.array([len(row) for row in rows])
-    index = np.zeros((len(rows), lengths.max()), dtype="int32")
+    index = np.repeat(np.array(own, "int32")[:, None], lengths.max(), axis=1)
     for i, row in enumerate(rows):
         index[i, : len(row)] = row
-    padded = np.arange(index.shape[1]) >= lengths[:, None]
-    bias = np.where(padded, -np.inf, 0.0).astype("float32") if padded.any() else None
-    return index, bias
+    padding = np.arange(index.shape[1]) >= lengths[:, None]
+    return index, padding if padding.any() else None

@@ -4,10 +4,11 @@ import dataclasses
 import operator
 import re
 
+from keras_memvit.tasks.readout_names import get_readout
+from keras_memvit.tasks.readout_names import readout_config
 from keras_memvit.tasks.sees import visible_tasks
 
 BASE = "base"  # the output that belongs to the backbone's own classifier
-READOUTS = ("class_token", "deep")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -28,14 +29,14 @@ class TaskSpec:
         class_names: optional list of `num_classes` strings.
         memory_norm: bool. Whether memory passes through the layer's
             pre-attention norm, as in the paper's figure 2. `False` places it
-            behind the norm, as the public PyTorch ports do.
-        readout: what the head reads. `"class_token"` (default), as in the
-            paper, or `"deep"`: also what learned query tokens read of the base
-            tokens in every layer, as in visual query tuning (arXiv
-            2212.03220). The head is then `1 + L * num_query_tokens` times as
-            wide; isolation and the single pass are the same.
-        num_query_tokens: int. Query tokens per encoder layer with
-            `readout="deep"`. Defaults to `1`.
+            after the norm, as the public PyTorch ports do.
+        readout: what the head takes from the frozen stream, a name or an object of
+            `keras_memvit.readouts`. `"class_token"` (default), as in the paper;
+            `"deep"` or `readouts.Deep(num_query_tokens=...)`; `"side"` or
+            `readouts.Side(rank=...)`. Every task has class token and memory; the
+            others add to these. Isolation and the single pass are the same.
+        num_query_tokens: int. Short for `readouts.Deep(num_query_tokens)`, with
+            `readout="deep"`.
 
     Raises:
         ValueError: if an argument is not as above.
@@ -54,12 +55,12 @@ class TaskSpec:
     sees: tuple = ()
     class_names: tuple | None = None
     memory_norm: bool = True
-    readout: str = "class_token"
-    num_query_tokens: int = 1
+    readout: object = "class_token"
+    num_query_tokens: dataclasses.InitVar[int | None] = None
 
-    def __post_init__(self):
+    def __post_init__(self, num_query_tokens):
         _check_name(self.name)
-        for argument in ("num_classes", "num_memory_tokens", "num_query_tokens"):
+        for argument in ("num_classes", "num_memory_tokens"):
             self._set(argument, _count(self.name, argument, getattr(self, argument)))
         self._set("sees", _strings(self.name, "sees", self.sees))
         if self.class_names is not None:
@@ -76,30 +77,32 @@ class TaskSpec:
                 f"`memory_norm` of task '{self.name}' must be a bool. "
                 f"Received: memory_norm={self.memory_norm!r}"
             )
-        if self.readout not in READOUTS:
-            raise ValueError(
-                f"`readout` of task '{self.name}' must be one of {READOUTS}. "
-                f"Received: readout={self.readout!r}"
-            )
-        if self.readout != "deep" and self.num_query_tokens != 1:
+        self._set("readout", self._parse_readout(num_query_tokens))
+
+    def _parse_readout(self, num_query_tokens):
+        readout = self.readout
+        if readout == "deep" and num_query_tokens is not None:
+            readout = {"name": "deep", "num_query_tokens": num_query_tokens}
+        elif num_query_tokens not in (None, 1):  # 1 stands in configs of any readout
             raise ValueError(
                 f"`num_query_tokens` of task '{self.name}' needs readout='deep'. "
-                f"Received: num_query_tokens={self.num_query_tokens}, "
-                f"readout={self.readout!r}"
+                f"Received: num_query_tokens={num_query_tokens}, readout={readout!r}"
             )
-
-    @property
-    def queries_per_layer(self):
-        """Query tokens in each layer: 0 where the class token alone is read out."""
-        return self.num_query_tokens if self.readout == "deep" else 0
+        try:
+            return get_readout(readout)
+        except ValueError as error:
+            raise ValueError(f"Task '{self.name}': {error}") from error
 
     def _set(self, field, value):
         object.__setattr__(self, field, value)  # the dataclass is frozen
 
     def get_config(self):
         """Returns the arguments as a JSON-serialisable dict."""
-        config = dataclasses.asdict(self)
+        config = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self)
+        }
         config["sees"] = list(self.sees)
+        config["readout"] = readout_config(self.readout)
         if self.class_names is not None:
             config["class_names"] = list(self.class_names)
         return config
@@ -110,13 +113,14 @@ class TaskSpec:
         return cls(**config)
 
 
-def parse_tasks(tasks, num_memory_tokens=5):
+def parse_tasks(tasks, num_memory_tokens=5, readout="class_token"):
     """Turns the `tasks` argument of `build` into a checked list of specs.
 
     Args:
         tasks: a dict `{name: num_classes}`, a `TaskSpec`, or a list of
             `TaskSpec`.
         num_memory_tokens: memory tokens per layer for tasks given as a dict.
+        readout: readout of tasks given as a dict.
 
     Returns:
         A list of `TaskSpec` whose names are unique and whose `sees` name
@@ -125,7 +129,10 @@ def parse_tasks(tasks, num_memory_tokens=5):
     if isinstance(tasks, TaskSpec):
         tasks = [tasks]
     if isinstance(tasks, dict):
-        specs = [TaskSpec(name, n, num_memory_tokens) for name, n in tasks.items()]
+        specs = [
+            TaskSpec(name, n, num_memory_tokens, readout=readout)
+            for name, n in tasks.items()
+        ]
     elif isinstance(tasks, (list, tuple)) and all(
         isinstance(t, TaskSpec) for t in tasks
     ):

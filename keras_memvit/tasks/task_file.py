@@ -1,12 +1,10 @@
 """A task as a file: a few hundred kB, no backbone weight in it.
 
 A safetensors file with `class_token` (hidden_dim,), `memory` (num_layers,
-num_memory_tokens, hidden_dim), `head/kernel` (hidden_dim, num_classes) and
-`head/bias` (num_classes,), all float32; a task with a deep readout also has
-`queries` (num_layers, num_query_tokens, hidden_dim) and a kernel with
-`(1 + num_layers * num_query_tokens) * hidden_dim` rows. One metadata entry
-`keras_memvit`, a JSON object: format, library version, the task's spec, the backbone's
-fingerprint, and the fingerprints of the tasks that it reads.
+num_memory_tokens, hidden_dim), what the task's readout adds, `head/kernel`
+(num_features, num_classes) and `head/bias` (num_classes,), all float32. One metadata
+entry `keras_memvit`, a JSON object: format, library version, the task's spec, the
+backbone's fingerprint, and the fingerprints of the tasks that it sees.
 """
 
 import hashlib
@@ -15,10 +13,8 @@ import os
 import pathlib
 import tempfile
 
-import keras
 import numpy as np
 
-from keras_memvit.tasks.sees import visible_tasks
 from keras_memvit.tasks.spec import TaskSpec
 
 FORMAT = 1
@@ -27,78 +23,35 @@ ENTRY = "keras_memvit"
 MAX_HEADER_BYTES = 1 << 20
 
 
-def task_arrays(task):
-    """The arrays of a `TaskTokens` layer under their names in a file."""
-
-    def array(variable):
-        return np.array(keras.ops.convert_to_numpy(variable), dtype="float32")
-
-    arrays = {
-        "class_token": array(task.class_token),
-        "memory": np.stack([array(layer.memory) for layer in task.memory]),
-        "head/kernel": array(task.head.kernel),
-        "head/bias": array(task.head.bias),
-    }
-    if task.num_query_tokens:
-        arrays["queries"] = array(task.queries)
-    return arrays
-
-
-def assign_arrays(task, arrays):
-    """Puts the arrays of a file into a `TaskTokens` layer."""
-    task.class_token.assign(arrays["class_token"])
-    for layer, memory in zip(task.memory, arrays["memory"]):
-        layer.memory.assign(memory)
-    task.head.kernel.assign(arrays["head/kernel"])
-    task.head.bias.assign(arrays["head/bias"])
-    if task.num_query_tokens:
-        task.queries.assign(arrays["queries"])
-
-
 def task_fingerprint(arrays):
-    """SHA-256 of what other tasks can read of a task: class token and memory."""
+    """SHA-256 of what other tasks can see of a task: class token and memory."""
     digest = hashlib.sha256()
     for name in ("class_token", "memory"):
         digest.update(np.ascontiguousarray(arrays[name], dtype="<f4").tobytes())
     return digest.hexdigest()
 
 
-def write_task(model, name, path, version):
-    """Writes one task of a model, whole or not at all.
+def write_task_file(path, arrays, card):
+    """Writes a task file, whole or not at all; a former one is replaced in one step.
 
     Args:
-        model: a `MemoryViT`.
-        name: the task's name.
-        path: the file; a former one is replaced in one step.
-        version: the library's version.
+        path: the file.
+        arrays: dict of float32 arrays.
+        card: dict, `"format"` is added.
+
+    Raises:
+        ValueError: if an array is not finite.
     """
     from safetensors.numpy import save
 
-    specs = {spec.name: spec for spec in model.specs}
-    if name not in specs:
-        raise ValueError(
-            f"`name` must be a task of the model: {list(specs)}. Received: {name!r}"
-        )
-    arrays = task_arrays(model.task_layers[name])
     broken = [key for key, array in arrays.items() if not np.isfinite(array).all()]
     if broken:
         raise ValueError(
-            f"Task '{name}' has values that are not finite in {broken}: it would be "
-            "refused on loading. Train it again with a smaller learning rate."
+            f"Task '{card['task']['name']}' has values that are not finite in "
+            f"{broken}: it would be refused on loading. Train it again with a smaller "
+            "learning rate."
         )
-    needs = {
-        seen: task_fingerprint(task_arrays(model.task_layers[seen]))
-        for seen in visible_tasks(model.specs)[name]
-    }
-    card = {
-        "format": FORMAT,
-        "version": version,
-        "task": specs[name].get_config(),
-        "attention": model.attention,
-        "backbone": model.backbone.fingerprint(),
-        "image_shape": list(model.backbone.image_shape),
-        "needs": needs,
-    }
+    card = {"format": FORMAT, **card}
     write_atomically(path, save(arrays, metadata={ENTRY: json.dumps(card)}))
 
 
@@ -135,21 +88,17 @@ def read_card(path):
     return card
 
 
-def read_arrays(path, spec, num_layers, hidden_dim):
-    """The tensors of a task file, checked against its spec and a backbone.
+def read_arrays(path, expected):
+    """The tensors of a task file, checked.
+
+    Args:
+        path: the file.
+        expected: dict from tensor name to shape, what the task's spec and the
+            backbone ask for.
 
     Raises:
         ValueError: names the tensor, what was expected and what is there.
     """
-    num_read = num_layers * spec.queries_per_layer
-    expected = {
-        "class_token": (hidden_dim,),
-        "memory": (num_layers, spec.num_memory_tokens, hidden_dim),
-        "head/kernel": ((1 + num_read) * hidden_dim, spec.num_classes),
-        "head/bias": (spec.num_classes,),
-    }
-    if num_read:
-        expected["queries"] = (num_layers, spec.queries_per_layer, hidden_dim)
     file = _open(path)
     names = sorted(file.keys())
     if names != sorted(expected):

@@ -16,6 +16,10 @@ from keras_memvit.training.objectives import parse_class_weight
 from keras_memvit.training.rate_multipliers import rate_multipliers
 from keras_memvit.training.schedules import WarmupCosine
 from keras_memvit.training.schedules import paper_optimizer
+from keras_memvit.training.step_plan import planned
+from keras_memvit.training.store_inputs import is_store
+from keras_memvit.training.store_inputs import refuse_labels
+from keras_memvit.training.store_inputs import store_batches
 from keras_memvit.training.task_optimizers import TaskOptimizers
 
 AUTO = "auto"
@@ -29,6 +33,7 @@ class TaskTrainer:
     """
 
     objectives = {}
+    train_seen = False
 
     def compile(
         self,
@@ -38,6 +43,7 @@ class TaskTrainer:
         metrics=AUTO,
         weighted_metrics=None,
         learning_rate_multipliers=None,
+        train_seen=False,
         **kwargs,
     ):
         """Configures training; without arguments, by the paper's recipe.
@@ -54,8 +60,12 @@ class TaskTrainer:
             weighted_metrics: the same, counting sample weights.
             learning_rate_multipliers: optional dict from task name to a factor
                 of the optimiser's learning rate (and weight decay), or to a
-                dict of factors by group: `"class_token"`, `"memory"`,
-                `"queries"`, `"head"`. What is not named has the factor 1.
+                dict of factors by group: `"class_token"`, `"memory"`, `"head"`, and
+                the readout's (`"queries"`, `"side"`). What is not named has
+                the factor 1.
+            train_seen: bool. Whether a task that sees another trains it too. By
+                default it attends to what the other has learned, and the other
+                learns from its own labels alone.
             **kwargs: further arguments of `keras.Model.compile`.
         """
         config = {
@@ -64,6 +74,7 @@ class TaskTrainer:
             "metrics": metrics,
             "weighted_metrics": weighted_metrics,
             "learning_rate_multipliers": learning_rate_multipliers,
+            "train_seen": train_seen,
             # As asked for, not as resolved here: another backend may load it.
             "jit_compile": kwargs.get("jit_compile", AUTO),
         }
@@ -78,6 +89,7 @@ class TaskTrainer:
             optimizer = paper_optimizer()
         super().compile(optimizer=optimizer, **kwargs)
         self._task_compile_config = config
+        self.train_seen = bool(train_seen)
         self.task_optimizers = self._update_tasks_apart(learning_rate_multipliers)
 
     def _update_tasks_apart(self, multipliers):
@@ -155,7 +167,7 @@ class TaskTrainer:
         """Spares the work of tasks that have no labels in this batch."""
         _, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         labels = self._labels_by_task(y)
-        return self.encoder.computing_only(labels or self.task_layers)
+        return planned(self.encoder, labels or self.task_layers, self.train_seen)
 
     def fit(self, x=None, y=None, batch_size=None, epochs=1, **kwargs):
         """Trains the model; the arguments are those of `keras.Model.fit`.
@@ -165,6 +177,13 @@ class TaskTrainer:
         name, `{task: {class: weight}}`, or `{class: weight}` for one task.
         """
         self._require_compiled()
+        if is_store(x):
+            refuse_labels(y)
+            x = store_batches(x, self, batch_size, kwargs.pop("shuffle", True))
+        if is_store(kwargs.get("validation_data")):
+            size = kwargs.pop("validation_batch_size", None) or batch_size
+            store = kwargs["validation_data"]
+            kwargs["validation_data"] = store_batches(store, self, size)
         y = self._check_labels(y)
         if isinstance(kwargs.get("validation_data"), tuple):
             self._check_labels(*kwargs["validation_data"][1:2])
@@ -193,6 +212,9 @@ class TaskTrainer:
     def evaluate(self, x=None, y=None, **kwargs):
         """Evaluates the model; the arguments are those of `keras.Model.evaluate`."""
         self._require_compiled()
+        if is_store(x):
+            refuse_labels(y)
+            x = store_batches(x, self, kwargs.pop("batch_size", None))
         y = self._check_labels(y)
         with restores_variables(self):
             result = super().evaluate(x, y, **kwargs)
@@ -201,6 +223,8 @@ class TaskTrainer:
 
     def predict(self, x, *args, **kwargs):
         """Logits by task name; the arguments are those of `keras.Model.predict`."""
+        if is_store(x):
+            x = store_batches(x, self, kwargs.pop("batch_size", None))
         with restores_variables(self):
             return super().predict(x, *args, **kwargs)
 

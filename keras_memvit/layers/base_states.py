@@ -1,0 +1,111 @@
+"""One layer's base tokens as attention sees them, computed when asked for."""
+
+from keras import ops
+
+
+class BaseStates:
+    """What one encoder layer holds of the base tokens, for all that attends to them.
+
+    Keys, values and the layer's output are computed at first use, or never: a few
+    queries attend to the tokens as they are, and the last layer's output is
+    wanted for the base output alone.
+
+    Args:
+        block: the layer's `EncoderBlock`.
+        normed: base tokens after the block's first norm, `(B, T, D)`.
+        x: optional base tokens that entered the block, `(B, T, D)`; without
+            them, as of a store, there is no `output`.
+        key, value: optional keys and values, `(B, T, H, d)` each, where they are
+            known already.
+        num_queries: int. How many queries are going to attend to the tokens in
+            all; decides how. `0` = the keys are needed in any case.
+    """
+
+    def __init__(self, block, normed, *, x=None, key=None, value=None, num_queries=0):
+        self.block = block
+        self.attention = block.attention
+        self.normed = normed
+        self.x = x
+        self.key = key
+        self.value = value
+        self._output = None
+        # With few queries, projecting them back costs less than keeping the base
+        # keys and values for the gradient. One form for all: both would stay alive.
+        few = 2 * num_queries * self.attention.num_heads <= normed.shape[1]
+        self.projects_queries_back = bool(num_queries) and few
+
+    def project(self):
+        """Keys and values of the base tokens, each `(B, T, H, d)`."""
+        if self.key is None:
+            self.key, self.value = self.attention.project(self.normed)
+        return self.key, self.value
+
+    def output(self):
+        """The base tokens after this block, `(B, T, D)`."""
+        if self._output is None:
+            attended = self.attention.attend_base(self)
+            self._output = self.block.advance(self.x, attended)
+        return self._output
+
+    def scores(self, query):
+        """Queries `(B, G, H, d)`, or for all examples `(R, H, d)` -> `(B, H, G, T)`."""
+        shared = len(query.shape) == 3
+        if self.projects_queries_back:
+            return self._shared_back(query) if shared else self._back(query)
+        key, _ = self.project()
+        equation = "rhd,bthd->bhrt" if shared else "bghd,bthd->bhgt"
+        return ops.einsum(equation, query, key)
+
+    def mean(self, weights):
+        """Weighted means of the values: `(B, H, G, T)` -> `(B, G, H, d)`."""
+        if self.projects_queries_back:
+            return self._mean_projected(weights)
+        return ops.einsum("bhgt,bthd->bghd", weights, self.project()[1])
+
+    # `q (x W_k + b)ᵀ = (q W_kᵀ) xᵀ + q bᵀ` and `w (x W_v + b) = (w x) W_v + w 1 b`: a
+    # gradient keeps `x` alone alive, half of what keys and values would take.
+
+    def _back(self, query):
+        back = ops.einsum("bghd,Dhd->bhgD", query, self._kernel("key"))
+        scores = _per_example(back, ops.transpose(self.normed, (0, 2, 1)))
+        if self.attention.key.use_bias:
+            bias = ops.einsum("bghd,hd->bhg", query, self._bias("key"))
+            scores += ops.expand_dims(bias, -1)
+        return scores
+
+    def _shared_back(self, query):
+        tokens, width = self.normed.shape[1:]
+        back = ops.einsum("rhd,Dhd->hrD", query, self._kernel("key"))
+        flat = ops.matmul(self.normed, ops.transpose(ops.reshape(back, (-1, width))))
+        flat = ops.reshape(flat, (-1, tokens, *back.shape[:2]))  # (B, T, H, R)
+        scores = ops.transpose(flat, (0, 2, 3, 1))
+        if self.attention.key.use_bias:
+            bias = ops.einsum("rhd,hd->hr", query, self._bias("key"))
+            scores += ops.expand_dims(bias, -1)
+        return scores
+
+    def _mean_projected(self, weights):
+        mean = _per_example(weights, self.normed)  # (B, H, G, D)
+        mean = ops.einsum("bhgD,Dhd->bghd", mean, self._kernel("value"))
+        if self.attention.value.use_bias:
+            total = ops.transpose(ops.sum(weights, -1, keepdims=True), (0, 2, 1, 3))
+            mean += total * self._bias("value")
+        return mean
+
+    def _kernel(self, projection):
+        """The projection's kernel by head, `(D, H, d)`."""
+        attention = self.attention
+        kernel = getattr(attention, projection).kernel
+        return ops.reshape(kernel, (-1, attention.num_heads, attention.head_dim))
+
+    def _bias(self, projection):
+        attention = self.attention
+        bias = getattr(attention, projection).bias
+        return ops.reshape(bias, (attention.num_heads, attention.head_dim))
+
+
+def _per_example(a, b):
+    """(B, H, G, i), (B, i, j) -> (B, H, G, j), one matmul per example."""
+    heads, group, inner = a.shape[1:]
+    flat = ops.matmul(ops.reshape(a, (-1, heads * group, inner)), b)
+    return ops.reshape(flat, (-1, heads, group, b.shape[-1]))

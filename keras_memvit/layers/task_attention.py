@@ -1,0 +1,93 @@
+"""The task stream's attention: one softmax a class token over just its own keys."""
+
+from keras import ops
+
+
+def attend_groups(query, own, base, memory, layout):
+    """Each class token over its own keys: `(B, K, H, d)` -> `(B, K, H, d)`.
+
+    Args:
+        query: scaled queries of the class tokens, `(B, K, H, d)`.
+        own: keys and values of the class tokens, each `(B, K, H, d)`.
+        base: the layer's `BaseStates`.
+        memory: keys and values of all memory, each `(M, H, d)`.
+        layout: the `TaskLayout`.
+    """
+    if len(layout.groups) == 1:
+        return _attend_group(query, own, base, memory, layout.groups[0], layout)
+    outputs = [
+        _attend_group(of_group(query, group), own, base, memory, group, layout)
+        for group in layout.groups
+    ]
+    return ops.take(ops.concatenate(outputs, axis=1), layout.inverse, axis=1)
+
+
+def group_weights(query, own_key, base, memory_key, group, layout):
+    """The softmax itself: a group's attention weights, by what they weigh.
+
+    Args: as of `attend_groups`, keys only, and queries of the group alone,
+        `(B, G, H, d)`.
+
+    Returns:
+        A dict of `(B, H, G, n)`: `"base"`, `"class_token"` (itself), `"memory"`
+        (its own) and, where the group sees any task, `"seen_memory"` and `"seen"`
+        (their class tokens).
+    """
+    own = of_group(own_key, group)
+    memory = ops.take(memory_key, group.memory, axis=0)
+    scores = {
+        "base": base.scores(query),
+        "class_token": ops.transpose(
+            ops.sum(query * own, axis=-1, keepdims=True), (0, 2, 1, 3)
+        ),
+        "memory": _mask(
+            ops.einsum("bghd,gmhd->bhgm", query, memory), group.memory_padding
+        ),
+    }
+    if group.seen.shape[1]:
+        memory = ops.take(_seen(memory_key, layout), group.seen_memory, axis=0)
+        scores["seen_memory"] = _mask(
+            ops.einsum("bghd,gmhd->bhgm", query, memory), group.seen_memory_padding
+        )
+        token = ops.take(_seen(own_key, layout), group.seen, axis=1)
+        scores["seen"] = _mask(
+            ops.einsum("bghd,bgshd->bhgs", query, token), group.seen_padding
+        )
+    sizes = [s.shape[-1] for s in scores.values()]
+    joint = ops.cast(ops.concatenate(list(scores.values()), axis=-1), "float32")
+    weights = ops.cast(ops.softmax(joint, axis=-1), query.dtype)
+    splits = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
+    return dict(zip(scores, ops.split(weights, splits, axis=-1)))
+
+
+def of_group(x, group):
+    """Rows of the group's tasks: (B, K, ...) -> (B, G, ...)."""
+    return x if group.tasks is None else ops.take(x, group.tasks, axis=1)
+
+
+def _attend_group(query, own, base, memory, group, layout):
+    """(B, G, H, d) -> (B, G, H, d)."""
+    to = group_weights(query, own[0], base, memory[0], group, layout)
+    output = base.mean(to["base"])
+    own_value = of_group(own[1], group)
+    output += ops.transpose(to["class_token"], (0, 2, 1, 3)) * own_value
+    value = ops.take(memory[1], group.memory, axis=0)
+    output += ops.einsum("bhgm,gmhd->bghd", to["memory"], value)
+    if group.seen.shape[1]:
+        value = ops.take(_seen(memory[1], layout), group.seen_memory, axis=0)
+        output += ops.einsum("bhgm,gmhd->bghd", to["seen_memory"], value)
+        value = ops.take(_seen(own[1], layout), group.seen, axis=1)
+        output += ops.einsum("bhgs,bgshd->bghd", to["seen"], value)
+    return output
+
+
+def _seen(x, layout):
+    """A seen task is attended to, not trained, unless the layout says otherwise."""
+    return x if layout.train_seen else ops.stop_gradient(x)
+
+
+def _mask(scores, padding):
+    """-inf at padding, whatever stands there: (B, H, G, S), (G, S)."""
+    if padding is None:
+        return scores
+    return ops.where(padding, ops.cast(-float("inf"), scores.dtype), scores)

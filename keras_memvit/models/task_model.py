@@ -1,0 +1,63 @@
+"""What all models of tasks on a frozen backbone have in common."""
+
+import keras
+
+from keras_memvit.models.task_summary import task_summary
+from keras_memvit.training.trainer import TaskTrainer
+
+
+class TaskModel(TaskTrainer, keras.Model):
+    """A functional model around an encoder that has `backbone`, `specs`, `tasks`.
+
+    Args:
+        encoder: the layer from images to a dict of logits.
+        frozen_tasks: names of tasks that are not to be trained.
+        **kwargs: `name`.
+    """
+
+    def __init__(self, encoder, frozen_tasks=(), **kwargs):
+        # === Functional Model ===
+        images = keras.Input(encoder.backbone.image_shape, name="images")
+        kwargs.pop("trainable", None)
+        kwargs.setdefault("name", "memory_vit")
+        super().__init__(inputs=images, outputs=encoder(images), **kwargs)
+        # === Config ===
+        self.encoder = encoder
+        self.backbone = encoder.backbone
+        self.specs = encoder.specs
+        for name in frozen_tasks:
+            self.task_layers[name].trainable = False
+
+    @property
+    def task_layers(self):
+        """The `TaskWeights` layers by task name."""
+        return {task.name: task for task in self.encoder.tasks}
+
+    @property
+    def trained_tasks(self):
+        """Names of the tasks that have trainable parameters."""
+        return [task.name for task in self.encoder.tasks if task.trainable_variables]
+
+    @property
+    def frozen_tasks(self):
+        """Names of the tasks that are not to be trained."""
+        return [task.name for task in self.encoder.tasks if not task.trainable]
+
+    @property
+    def trainable(self):
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value):
+        # The backbone is shared and stays frozen: only tasks are switched.
+        self._trainable = bool(value)
+        for task in self.encoder.tasks:
+            task.trainable = value
+
+    def task_summary(self, print_fn=None):
+        """Prints each task's tokens, parameters, share of the backbone, sees.
+
+        Args:
+            print_fn: function that takes the text; defaults to `print`.
+        """
+        (print_fn or print)(task_summary(self))

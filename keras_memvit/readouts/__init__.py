@@ -1,0 +1,30 @@
+"""How a task takes from the frozen stream: one file and one class a kind.
+
+Imports `tasks`, `layers` and `backbones`.
+
+Example:
+
+>>> task = keras_memvit.TaskSpec("count", 8, readout="side")
+>>> task.readout
+Side(rank=16, num_heads=4)
+"""
+
+from keras_memvit.readouts.class_token import ClassToken
+from keras_memvit.readouts.deep import Deep
+from keras_memvit.readouts.readout import Parameter
+from keras_memvit.readouts.readout import Readout
+from keras_memvit.readouts.readout import Task
+from keras_memvit.readouts.side import Side
+from keras_memvit.tasks.readout_names import known_readouts
+from keras_memvit.tasks.readout_names import register_readout as register
+
+__all__ = [
+    "ClassToken",
+    "Deep",
+    "Parameter",
+    "Readout",
+    "Side",
+    "Task",
+    "known_readouts",
+    "register",
+]

@@ -1,0 +1,115 @@
+"""The paper's readout: a class token that attends to base tokens and memory."""
+
+import dataclasses
+
+from keras import ops
+
+from keras_memvit.readouts.readout import Parameter
+from keras_memvit.readouts.readout import Readout
+from keras_memvit.tasks.layout import layout_of
+from keras_memvit.tasks.readout_names import register_readout
+
+
+@dataclasses.dataclass(frozen=True)
+class _State:
+    tokens: object  # (B, K, D)
+    memory: object  # (L, M, D), or folded: keys and values, (L, M, H, d) each
+    layout: object
+
+
+@register_readout
+class ClassToken(Readout):
+    """Class token and memory, as every task has them; other readouts add to it.
+
+    In layer `l` the class token `c_k` of task `k` attends to the base tokens, to
+    itself, to its memory and to the class tokens and memory of the tasks it sees,
+    and goes through the frozen block as any token; the head takes the last norm of
+    it. Class tokens start at the class position, all tasks' are one attention.
+
+    `(1 + L m) D` numbers a task: `class_token` `(D,)` and `memory` `(L, m, D)`.
+
+    Args:
+        train_seen: bool. Whether a task that sees another trains it too.
+
+    Reference:
+        - [Sandler et al., 2022](https://arxiv.org/abs/2203.15243), figures 1 to 3
+    """
+
+    name = "class_token"
+    num_queries = 1
+
+    def __init__(self, train_seen=False):
+        self.train_seen = train_seen
+
+    def get_config(self):
+        return {}  # what a call trains is no part of what a task is
+
+    def parameters(self, spec, backbone):
+        width, layers = backbone.hidden_dim, backbone.num_layers
+        shape = (layers, spec.num_memory_tokens, width)
+        return {
+            "class_token": Parameter((width,), group="class_token"),
+            "memory": Parameter(shape, group="memory"),
+        }
+
+    def num_features(self, backbone):
+        return backbone.hidden_dim
+
+    def start(self, tasks, backbone, batch):
+        layout = layout_of(tuple(task.spec for task in tasks), self.train_seen)
+        dtype = backbone.tokens_dtype
+        tokens = ops.stack([task.weights["class_token"] for task in tasks])  # (K, D)
+        if "memory" in tasks[0].weights:
+            tokens = self._first_tokens(tokens, backbone)
+            memory = ops.cast(_joined(tasks, "memory"), dtype)
+        else:
+            memory = (_joined(tasks, "memory_key"), _joined(tasks, "memory_value"))
+        tokens = ops.repeat(ops.cast(tokens, dtype)[None], batch, axis=0)
+        return _State(tokens, memory, layout)
+
+    def step(self, tasks, layer, block, base, state):
+        normed, memory = self.inputs(layer, block, state)
+        attended = block.attention.attend_tasks(normed, base, memory, state.layout)
+        tokens = block.advance(state.tokens, attended)
+        return dataclasses.replace(state, tokens=tokens)
+
+    def inputs(self, layer, block, state):
+        """What a layer's tasks attend with: class tokens; memory's keys and values."""
+        if isinstance(state.memory, tuple):
+            memory = tuple(part[layer] for part in state.memory)
+        else:
+            memory = self._project(state.memory[layer], block, state.layout)
+        return block.norm1(state.tokens), memory
+
+    def features(self, tasks, backbone, state):
+        features = backbone.norm(state.tokens)
+        return [features[:, k] for k in range(len(tasks))]
+
+    def fold(self, task, backbone):
+        """Memory as keys and values, the class token as the first block takes it."""
+        layout = layout_of((dataclasses.replace(task.spec, sees=()),))
+        memory = ops.cast(task.weights["memory"], backbone.tokens_dtype)
+        pairs = [
+            self._project(memory[i], block, layout)
+            for i, block in enumerate(backbone.blocks)
+        ]
+        token = self._first_tokens(task.weights["class_token"][None], backbone)[0]
+        return {
+            "class_token": token,
+            "memory_key": ops.stack([key for key, _ in pairs]),
+            "memory_value": ops.stack([value for _, value in pairs]),
+        }
+
+    def _first_tokens(self, tokens, backbone):
+        """Class tokens with their position, as the first block takes them: (K, D)."""
+        tokens = backbone.patch_embedding.add_class_position(tokens)
+        return tokens if backbone.pre_norm is None else backbone.pre_norm(tokens)
+
+    def _project(self, memory, block, layout):
+        return block.attention.project(block.norm_memory(memory, layout.memory_norm))
+
+
+def _joined(tasks, name):
+    """All tasks' memory along its second axis, (L, M, ...)."""
+    parts = [task.weights[name] for task in tasks]
+    return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=1)

@@ -1,0 +1,94 @@
+"""The one loop: the frozen stream's layers go by, and every readout takes from them."""
+
+from keras import ops
+
+from keras_memvit.readouts.class_token import ClassToken
+
+
+def run_readouts(layers, backbone, tasks, batch, train_seen=False):
+    """What each task's head takes, from images, from a store, or as served.
+
+    Args:
+        layers: iterable of `(block, BaseStates)`, of `ViTBackbone.base_layers` or
+            `ViTBackbone.stored_layers`.
+        backbone: the `ViTBackbone`.
+        tasks: list of `Task`.
+        batch: number of images.
+        train_seen: bool. Whether a task that sees another trains it too.
+
+    Returns:
+        A dict from task name to features `(B, F)`, float32; and the last layer's
+        `BaseStates`.
+    """
+    groups = readout_groups(tasks, train_seen)
+    states = [readout.start(own, backbone, batch) for readout, own in groups]
+    base = None
+    for i, (block, base) in enumerate(layers):
+        states = [
+            readout.step(own, i, block, base, state)
+            for (readout, own), state in zip(groups, states)
+        ]
+    found = {task.spec.name: [] for task in tasks}
+    for (readout, own), state in zip(groups, states):
+        for task, part in zip(own, readout.features(own, backbone, state)):
+            found[task.spec.name].append(ops.cast(part, "float32"))
+    features = {
+        name: parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
+        for name, parts in found.items()
+    }
+    return features, base
+
+
+def readout_groups(tasks, train_seen=False):
+    """Tasks that are computed together: a list of `(readout, list of Task)`.
+
+    The class tokens of all, then the tasks of each other readout.
+    """
+    if not tasks:
+        return []
+    class_token = ClassToken(train_seen)
+    groups = {class_token: tasks}
+    for task in tasks:
+        if task.spec.readout != class_token:
+            groups.setdefault(task.spec.readout, []).append(task)
+    return list(groups.items())
+
+
+def readouts_of(spec):
+    """All of a task's readouts: the class token, and its own."""
+    class_token = ClassToken()
+    return [class_token, *([spec.readout] if spec.readout != class_token else [])]
+
+
+def num_queries(specs):
+    """How many queries all tasks attend to a layer's base tokens with."""
+    return sum(readout.num_queries for spec in specs for readout in readouts_of(spec))
+
+
+def fold(task, backbone):
+    """A task's tensors as they are served, without those of its head."""
+    folded = {}
+    for readout in readouts_of(task.spec):
+        folded.update(readout.fold(task, backbone))
+    return folded
+
+
+def parameters(spec, backbone):
+    """All of a task's tensors but its head's: a dict from name to `Parameter`."""
+    found = {}
+    for readout in readouts_of(spec):
+        readout.check(backbone)
+        own = readout.parameters(spec, backbone)
+        taken = sorted(set(own) & set(found))
+        if taken or any(name.startswith("head/") for name in own):
+            raise ValueError(
+                f"`parameters` of the readout '{readout.name}' must not be named as "
+                f"those of the class token or the head. Received: {sorted(own)}"
+            )
+        found.update(own)
+    return found
+
+
+def num_features(spec, backbone):
+    """Width of what a task's head takes."""
+    return sum(readout.num_features(backbone) for readout in readouts_of(spec))

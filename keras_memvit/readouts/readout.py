@@ -1,0 +1,145 @@
+"""The interface of a readout: how a task takes from the frozen stream."""
+
+import dataclasses
+import typing
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """One of a task's trainable tensors.
+
+    Attributes:
+        shape: tuple of ints.
+        stddev: float. It starts from a normal distribution of this standard
+            deviation; `0` = zeros. Defaults to `0.02`.
+        group: str. The group that `learning_rate_multipliers` knows it by.
+    """
+
+    shape: tuple
+    stddev: float = 0.02
+    group: str = "readout"
+
+
+class Task(typing.NamedTuple):
+    """A task as a readout sees it: its `TaskSpec`, and its tensors by name."""
+
+    spec: object
+    weights: dict
+
+
+class Readout:
+    """How a task takes from the frozen stream, layer by layer.
+
+    Subclass it as a frozen dataclass whose fields are its arguments, give it a
+    `name`, decorate it with `keras_memvit.readouts.register`, and pass it as
+    `TaskSpec(readout=...)`: training from images and stores, task files and both
+    exports then take it. With `u_l` `(B, T, D)` the base tokens after layer `l`'s
+    first norm, every readout is
+
+        s_0 = start(tasks);  s_l = step(s_(l-1), u_l);  z = features(s_L)
+
+    and the head of each task is a linear layer on `[class token; z]`. All tasks that
+    have equal readouts are computed together: `tasks` below is a list of `Task`, and
+    what one of them computes must not depend on another's tensors.
+
+    The state is whatever `start` returns (tensors, or any structure of them). Compute
+    with `keras.ops` alone, so that it runs on every backend; a task's tensors are
+    float32, the base tokens are of the backbone's precision.
+
+    Example: the mean of the last layer's patches.
+
+    ```python
+    @keras_memvit.readouts.register
+    @dataclasses.dataclass(frozen=True)
+    class MeanPatch(keras_memvit.readouts.Readout):
+        name = "mean_patch"
+
+        def num_features(self, backbone):
+            return backbone.hidden_dim
+
+        def step(self, tasks, layer, block, base, state):
+            return base.normed
+
+        def features(self, tasks, backbone, state):
+            patches = state[:, backbone.num_base_tokens :]
+            return [keras.ops.mean(patches, axis=1)] * len(tasks)
+    ```
+    """
+
+    name = None
+    num_queries = 0  # learned queries a task attends to each layer's base tokens with
+
+    def check(self, backbone):
+        """Raises a `ValueError` if this readout cannot work on a `ViTBackbone`."""
+
+    def parameters(self, spec, backbone):
+        """One task's tensors: a dict from name to `Parameter`.
+
+        Args:
+            spec: the task's `TaskSpec`.
+            backbone: the `ViTBackbone`; only its configuration may be used.
+        """
+        return {}
+
+    def num_features(self, backbone):
+        """int. Width of what `features` returns, `F`."""
+        raise NotImplementedError(f"{type(self).__name__} must have `num_features`")
+
+    def start(self, tasks, backbone, batch):
+        """The state before the first layer.
+
+        Args:
+            tasks: list of `Task` that share this readout.
+            backbone: the `ViTBackbone`.
+            batch: number of images, int or scalar tensor.
+        """
+        return None
+
+    def step(self, tasks, layer, block, base, state):
+        """The state after one layer.
+
+        Args:
+            tasks: list of `Task` that share this readout.
+            layer: int, from 0.
+            block: the layer's `keras_memvit.layers.EncoderBlock`.
+            base: the layer's base tokens: `base.normed` is `u_l`, and
+                `base.scores(query)`, `base.mean(weights)` attend to them through the
+                frozen key and value projections.
+            state: what `start` or the layer before returned.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must have `step`")
+
+    def features(self, tasks, backbone, state):
+        """What the heads take beside the class token: a `(B, F)` for each task."""
+        raise NotImplementedError(f"{type(self).__name__} must have `features`")
+
+    def fold(self, task, backbone):
+        """A task's tensors as they are served: what no image changes, computed once.
+
+        Returns:
+            A dict of tensors, which `start` finds as `Task.weights` then.
+        """
+        return {
+            name: task.weights[name] for name in self.parameters(task.spec, backbone)
+        }
+
+    def get_config(self):
+        """The arguments as a JSON-serialisable dict."""
+        if not dataclasses.is_dataclass(self):
+            return {}
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    def __eq__(self, other):
+        return type(self) is type(other) and self.get_config() == other.get_config()
+
+    def __hash__(self):
+        return hash((type(self), *self.get_config().items()))
+
+
+def require_count(readout, argument, value):
+    """An int of at least 1, or a `ValueError` that names the argument."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(
+            f"`{argument}` of the readout '{readout.name}' must be an integer of at "
+            f"least 1. Received: {argument}={value!r}"
+        )

@@ -1,0 +1,71 @@
+"""Readouts by name: what a task's spec, its file and a model's config hold of one."""
+
+_READOUTS = {}
+
+
+def register_readout(cls):
+    """Makes a readout class known by its `name`; a class decorator.
+
+    Args:
+        cls: a subclass of `keras_memvit.readouts.Readout` whose class attribute
+            `name` is a string that no other readout has.
+
+    Returns:
+        The class.
+
+    Raises:
+        ValueError: if `name` is no string or another class has it.
+    """
+    name = getattr(cls, "name", None)
+    if not isinstance(name, str) or not name:
+        raise ValueError(
+            f"`name` of the readout {cls.__qualname__} must be a string. "
+            f"Received: name={name!r}"
+        )
+    known = _READOUTS.get(name)
+    if known is not None and known.__qualname__ != cls.__qualname__:
+        raise ValueError(
+            f"`name` of the readout {cls.__qualname__} must not be taken. Received: "
+            f"name={name!r}, which is {known.__qualname__}'s"
+        )
+    _READOUTS[name] = cls
+    return cls
+
+
+def known_readouts():
+    """The registered classes by name, a dict."""
+    return dict(_READOUTS)
+
+
+def get_readout(value):
+    """The readout that a name, a config or an object stands for.
+
+    Args:
+        value: a registered name, a dict `{"name": ..., **config}`, or a readout
+            of a registered class.
+
+    Raises:
+        ValueError: if there is no such readout; lists the known ones.
+    """
+    config = {"name": value} if isinstance(value, str) else value
+    if isinstance(config, dict) and config.get("name") in _READOUTS:
+        config = dict(config)
+        cls = _READOUTS[config.pop("name")]
+        try:
+            return cls(**config)
+        except TypeError as error:
+            raise ValueError(
+                f"`readout` {cls.name!r} does not take the arguments {config}: {error}"
+            ) from error
+    if _READOUTS.get(getattr(value, "name", None)) is type(value):
+        return value
+    raise ValueError(
+        f"`readout` must be one of {sorted(_READOUTS)}, or an object of a registered "
+        f"class of `keras_memvit.readouts`. Received: readout={value!r}"
+    )
+
+
+def readout_config(readout):
+    """What `get_readout` makes it of again: its name, or a dict with its arguments."""
+    config = readout.get_config()
+    return {"name": readout.name, **config} if config else readout.name
