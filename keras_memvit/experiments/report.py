@@ -2,10 +2,12 @@
 
 import csv
 import importlib.util
-import json
 import math
 
 from keras_memvit import plot
+from keras_memvit.files.atomic import open_whole
+from keras_memvit.files.atomic import write_json
+from keras_memvit.files.atomic import write_whole
 
 # Table 2: ViT-B/32, ImageNet-21k, accuracy in per cent.
 PAPER = {
@@ -80,13 +82,13 @@ def write(output, rows, facts):
         rows: list of dicts, see `table2`.
         facts: dict of what the results were made with.
     """
-    (output / "table.json").write_text(json.dumps({**facts, "rows": rows}, indent=1))
-    with open(output / "table.csv", "w", newline="") as file:
+    write_json(output / "table.json", {**facts, "rows": rows})
+    with open_whole(output / "table.csv", "w", newline="") as file:
         columns = ("regime", "cells", "learning_rate", "mean", "spread", "parameters")
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
-    (output / "table.md").write_text(markdown(rows, facts))
+    write_whole(output / "table.md", markdown(rows, facts))
     if not has_matplotlib():
         print("No plots: pip install matplotlib")
         return
@@ -171,7 +173,7 @@ def _plot_forgetting(output, rows):
     axes.invert_yaxis()
     axes.set(xlabel="change of the old output, |f' - f| / |f|")
     axes.margins(x=0.2)
-    figure.savefig(output / "forgetting.svg")
+    _save(figure, output / "forgetting.svg")
 
 
 def _plot(output, rows, column, title, logarithmic):
@@ -193,4 +195,9 @@ def _plot(output, rows, column, title, logarithmic):
         axes.set_xscale("log")
     axes.set(xlabel=title, ylabel="test accuracy, %")
     figure.legend(loc="outside right upper")
-    figure.savefig(output / f"accuracy_by_{column}.svg")
+    _save(figure, output / f"accuracy_by_{column}.svg")
+
+
+def _save(figure, path):
+    with open_whole(path) as file:
+        figure.savefig(file, format="svg")

@@ -1,7 +1,6 @@
 """The paper's Table 2 on any data and backbone: accuracy by regime and cells."""
 
 import json
-import os
 import pathlib
 
 import keras
@@ -18,6 +17,7 @@ from keras_memvit.experiments.regimes import Splits
 from keras_memvit.experiments.regimes import rates_of
 from keras_memvit.experiments.regimes import train_alone
 from keras_memvit.experiments.regimes import train_masked
+from keras_memvit.files.atomic import write_json
 from keras_memvit.models.build import build
 from keras_memvit.rivals.baseline import pooled
 from keras_memvit.states import precompute
@@ -72,6 +72,7 @@ def _cell(backbone, splits, regime, cells, output, args):
     """One cell of the table: the best rate by validation, then all seeds."""
     rates = args.learning_rates or rates_of(regime, args.optimizer)
     path = output / "cells" / f"{regime}-{cells}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     done = json.loads(path.read_text()) if path.exists() else {}
 
     def key(rate, seed):
@@ -86,14 +87,14 @@ def _cell(backbone, splits, regime, cells, output, args):
             )
             report.write_attention(output, model, splits.test[0][0][0])
             done.update({key(*c): result for c, result in zip(missing, found)})
-            _write_json(path, done)
+            write_json(path, done)
         for rate, seed in missing if regime not in MASKED else ():
             epochs = args.epochs if regime in FROM_STORES else args.image_epochs
             options = (epochs, args.optimizer, args.dtype)
             done[key(rate, seed)] = train_alone(
                 backbone, splits, regime, cells, rate, seed, *options
             )
-            _write_json(path, done)
+            write_json(path, done)
 
     train([(rate, 0) for rate in rates])
     best = max(rates, key=lambda rate: done[key(rate, 0)]["validation"])
@@ -175,7 +176,7 @@ def _check_settings(output, args):
     settings.update({name: str(getattr(args, name)) for name in own})
     path = output / "settings.json"
     if not path.exists():
-        return _write_json(path, settings)
+        return write_json(path, settings)
     before = json.loads(path.read_text())
     differing = [k for k, v in settings.items() if before.get(k) != v]
     if differing:
@@ -183,13 +184,6 @@ def _check_settings(output, args):
             f"`--output` holds results of other settings, which differ in {differing}: "
             f"choose an empty folder. Received: {output}"
         )
-
-
-def _write_json(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1))
-    os.replace(temporary, path)
 
 
 def _smoke_data():

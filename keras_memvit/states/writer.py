@@ -11,11 +11,11 @@ import numpy as np
 from keras import ops
 
 from keras_memvit.backbones.vit_backbone import ViTBackbone
+from keras_memvit.files.atomic import write_json
 from keras_memvit.states.shards import DTYPES
 from keras_memvit.states.shards import Shard
 from keras_memvit.states.shards import flatten_targets
 from keras_memvit.states.shards import stack_targets
-from keras_memvit.states.shards import write_json
 from keras_memvit.states.store import CARD
 from keras_memvit.states.store import StateStore
 from keras_memvit.states.store import read_card
