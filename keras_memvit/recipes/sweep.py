@@ -1,6 +1,5 @@
 """Many recipes tried at once, as parallel tasks of one model."""
 
-import copy
 import dataclasses
 import itertools
 
@@ -143,11 +142,7 @@ def _model_of(backbone, spec, candidates):
 def _for_all(data, names):
     """Every candidate learns from the same labels."""
     if is_store(data):
-        store = copy.copy(data)
-        (labels,) = [v for k, v in data.targets.items() if k.startswith("labels")]
-        weights = {k: v for k, v in data.targets.items() if not k.startswith("labels")}
-        store.targets = {**{f"labels/{name}": labels for name in names}, **weights}
-        return (store,)
+        return (data.labelled_for(names),)
     images, labels = data
     return images, dict.fromkeys(names, labels)
 

@@ -1,5 +1,6 @@
 """A store of frozen states, to train from in place of images."""
 
+import copy
 import json
 import math
 import pathlib
@@ -7,7 +8,9 @@ import pathlib
 import keras
 import numpy as np
 
+from keras_memvit.backbones.same_backbone import require_same_backbone
 from keras_memvit.states.shards import Shard
+from keras_memvit.states.shards import flatten_targets
 from keras_memvit.states.shards import stack_targets
 from keras_memvit.states.shards import unflatten_targets
 
@@ -71,15 +74,31 @@ class StateStore:
 
     def check(self, backbone):
         """Refuses another backbone, image size or preprocessing."""
-        fingerprint = backbone.fingerprint()
-        if fingerprint != self.card["backbone"]:
+        made_with = (self.card["backbone"], self.card["image_shape"])
+        require_same_backbone(backbone, *made_with, f"The store at {self.path}")
+
+    def labelled_for(self, names):
+        """The same states for other tasks, which all learn from the same labels.
+
+        Args:
+            names: list of task names.
+
+        Returns:
+            A new `StateStore`; this one stays as it is.
+
+        Raises:
+            ValueError: unless the store holds the labels of one task.
+        """
+        labels, weights = map(_values, unflatten_targets(self.targets))
+        if len(labels) != 1 or len(weights) > 1:
             raise ValueError(
-                f"The store at {self.path} belongs to another backbone (weights, image "
-                "shape or image statistics differ): it was computed by "
-                f"{self.card['backbone'][:12]} at image shape "
-                f"{self.card['image_shape']}. Received: a backbone {fingerprint[:12]} "
-                f"at {list(backbone.image_shape)}"
+                f"The store at {self.path} must hold the labels and at most the sample "
+                f"weights of one task. Received: {sorted(self.targets)}"
             )
+        other = copy.copy(self)
+        sample_weight = weights[0] if weights else None  # of every task
+        other.targets = flatten_targets(dict.fromkeys(names, labels[0]), sample_weight)
+        return other
 
     def batches(self, batch_size=32, shuffle=False, seed=0):
         """The store as a `keras.utils.PyDataset` of batches."""
@@ -133,6 +152,13 @@ class StateBatches(keras.utils.PyDataset):
         if sample_weight is None:
             return states, labels
         return states, labels, sample_weight
+
+
+def _values(targets):
+    """The arrays of one array, of a dict of them, or of None."""
+    if isinstance(targets, dict):
+        return list(targets.values())
+    return [] if targets is None else [targets]
 
 
 def _aligned(shape, dtype):
