@@ -19,8 +19,9 @@ from keras_memvit.experiments import report
 from keras_memvit.experiments import table2
 from keras_memvit.experiments.__main__ import parse
 from keras_memvit.experiments.forgetting import output_change
-from keras_memvit.experiments.regimes import Splits
-from keras_memvit.experiments.regimes import train_alone
+from keras_memvit.experiments.regimes import REGIMES
+from keras_memvit.experiments.training import Splits
+from keras_memvit.experiments.training import train_alone
 
 SMOKE = ["table2", "--smoke", "--regimes"]
 
@@ -107,7 +108,7 @@ def test_regimes_from_images_see_another_order_each_epoch(monkeypatch):
     backbone, images = table2._smoke_backbone(), table2._smoke_data()
     found = load(images, image_size=32, augment=None, validation_split=0.3)
     splits = Splits(found.train, found.validation, found.validation, {}, {}, 3)
-    train_alone(backbone, splits, "class", 0, 0.1, 0, epochs=3, optimizer="sgd")
+    train_alone(backbone, splits, REGIMES["class"], 0, 0.1, 0, 3, optimizer="sgd")
     by_epoch = {epoch: order for epoch, order in orders}
     assert sorted(by_epoch) == [0, 1, 2]
     in_order = tuple(range(len(found.train.examples)))

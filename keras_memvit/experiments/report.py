@@ -5,6 +5,7 @@ import importlib.util
 import math
 
 from keras_memvit import plot
+from keras_memvit.experiments.regimes import REGIMES
 from keras_memvit.files.atomic import open_whole
 from keras_memvit.files.atomic import write_json
 from keras_memvit.files.atomic import write_whole
@@ -39,25 +40,12 @@ PAPER = {
 }
 TWENTY = {"SUN-397": 76.9, "iNaturalist": 50.0, "CIFAR-100": 90.9, "Places-365": 54.1}
 OPTIMIZER_NAMES = {"adamw": "AdamW (head: SGD)", "sgd": "SGD"}
-NAMES = {
-    "full": "full fine-tuning",
-    "head": "head",
-    "class": "head + class token",
-    "lora": "LoRA",
-    "ia3": "(IA)^3",
-    "propagated": "propagated memory",
-    "updated": "propagated memory with updates",
-    "unmasked": "memory, unmasked",
-    "masked": "memory, masked",
-    "deep": "memory + deep readout, masked",
-    "deep4": "memory + deep readout of 4 queries, masked",
-}
 
 
 def label(row):
     """A regime in words."""
     cells = f", {row['cells']} cells" if row["cells"] else ""
-    return NAMES[row["regime"]] + cells
+    return REGIMES[row["regime"]].words + cells
 
 
 def percent(row):
@@ -183,7 +171,7 @@ def _plot(output, rows, column, title, logarithmic):
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
     for i, regime in enumerate(dict.fromkeys(row["regime"] for row in rows)):
-        style = {"color": f"C{i}", "label": NAMES[regime]}
+        style = {"color": f"C{i}", "label": REGIMES[regime].words}
         own = [row for row in rows if row["regime"] == regime]
         means, spreads = ([100 * r[k] for r in own] for k in ("mean", "spread"))
         if own[0]["cells"] or column == "parameters":
