@@ -2,6 +2,9 @@
 
 import dataclasses
 import itertools
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,6 +12,7 @@ import numpy as np
 from keras_memvit.models.build import build
 from keras_memvit.models.compose import rename
 from keras_memvit.models.state_reader import is_store
+from keras_memvit.tasks.spec import TaskSpec
 from keras_memvit.tasks.spec import parse_tasks
 from keras_memvit.training.schedules import paper_optimizer
 
@@ -27,11 +31,11 @@ class SweepResult:
             trained it.
     """
 
-    table: list
-    best: dict
+    table: list[dict[str, float]]
+    best: dict[str, float]
     model: keras.Model
 
-    def __str__(self):
+    def __str__(self) -> str:
         columns = list(self.table[0])
         rows = [columns, *([_cell(row[c]) for c in columns] for row in self.table)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
@@ -42,19 +46,19 @@ class SweepResult:
 
 
 def sweep(
-    backbone,
-    task,
-    train,
-    validation,
+    backbone: Any,
+    task: TaskSpec | dict[str, int],
+    train: Any,
+    validation: Any,
     *,
-    learning_rates=(0.03, 0.1, 0.3, 1.0),
-    num_memory_tokens=(1, 5, 10),
-    seeds=(0,),
-    epochs=10,
-    batch_size=32,
-    optimizer=paper_optimizer,
-    verbose=0,
-):
+    learning_rates: Sequence[float] = (0.03, 0.1, 0.3, 1.0),
+    num_memory_tokens: Sequence[int] = (1, 5, 10),
+    seeds: Sequence[int] = (0,),
+    epochs: int = 10,
+    batch_size: int = 32,
+    optimizer: Callable[[float], keras.optimizers.Optimizer] = paper_optimizer,
+    verbose: int = 0,
+) -> SweepResult:
     """Trains every combination at once and returns a table and the best.
 
     Each candidate is a task of one model, with an optimiser of its own, so it

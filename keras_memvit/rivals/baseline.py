@@ -1,5 +1,7 @@
 """`baseline`: the rivals of learnable memory by name."""
 
+from typing import Any
+
 from keras_memvit.backbones.convert import convert
 from keras_memvit.rivals.full import Full
 from keras_memvit.rivals.head import Head
@@ -8,6 +10,7 @@ from keras_memvit.rivals.ia3 import IA3
 from keras_memvit.rivals.lora import LoRA
 from keras_memvit.rivals.propagated import Propagated
 from keras_memvit.rivals.propagated_update import PropagatedUpdate
+from keras_memvit.rivals.rival import Rival
 
 # The class, and which of `baseline`'s options it takes.
 RIVALS = {
@@ -22,15 +25,15 @@ RIVALS = {
 
 
 def baseline(
-    backbone,
-    num_classes,
-    regime,
+    backbone: Any,
+    num_classes: int,
+    regime: str,
     *,
-    image_shape=None,
-    rank=8,
-    num_memory_tokens=5,
-    dtype=None,
-):
+    image_shape: tuple[int, int, int] | None = None,
+    rank: int = 8,
+    num_memory_tokens: int = 5,
+    dtype: Any = None,
+) -> Rival:
     """A plain Keras classifier on a copy of the backbone, to compare with.
 
     Args:

@@ -2,9 +2,11 @@
 
 import datetime
 import math
+import os
 import pathlib
 import shutil
 import time
+from typing import Any
 
 import keras
 import numpy as np
@@ -25,16 +27,16 @@ SPARE = 0.05  # the share of the disk that is left free
 
 
 def precompute(
-    model,
-    dataset,
-    path,
+    model: keras.Model,
+    dataset: Any,
+    path: str | os.PathLike,
     *,
-    dtype="bfloat16",
-    views=1,
-    batch_size=32,
-    process=(0, 1),
-    verbose=1,
-):
+    dtype: str = "bfloat16",
+    views: int = 1,
+    batch_size: int = 32,
+    process: tuple[int, int] = (0, 1),
+    verbose: int = 1,
+) -> StateStore | None:
     """Computes the frozen states of a data set once, for any number of trainings.
 
     Under the mask the base stream depends on the image alone. Each layer's
