@@ -46,7 +46,7 @@ def _confine_to_one_core():
 
 
 def main_or_child(main, measure):
-    """Runs `main`; behind `--child`, `measure` of the arguments, and prints JSON."""
+    """Runs `main`; after `--child`, `measure` of the arguments, and prints JSON."""
     if sys.argv[1:2] == ["--child"]:
         print(json.dumps(measure(*sys.argv[2:])))
     else:

@@ -124,7 +124,7 @@ class Torch:
 
 
 def best_time(function, rounds=5):
-    """Least seconds of a call, behind two that warm up."""
+    """Least seconds of a call, after two that warm up."""
     function(), function()
     times = []
     for _ in range(rounds):

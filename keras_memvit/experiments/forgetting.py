@@ -10,7 +10,7 @@ from keras_memvit.rivals.rival import pooled
 def old_output(model, images):
     """What a head trained before the new task would read now, (B, D).
 
-    The class token behind the last norm (without one the tokens' mean); where
+    The class token after the last norm (without one the tokens' mean); where
     the new task's class token took the old one's place, the new one.
 
     Args:

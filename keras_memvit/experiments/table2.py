@@ -145,7 +145,7 @@ def _splits(backbone, source, output, args):
 
 
 def _features(backbone, batches):
-    """The frozen class token behind the last norm, (n, D)."""
+    """The frozen class token after the last norm, (n, D)."""
     tokens = backbone.predict(batches, verbose=0)
     return keras.ops.convert_to_numpy(pooled(tokens, backbone))
 

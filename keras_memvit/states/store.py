@@ -25,7 +25,7 @@ ALIGNMENT = 64  # bytes
 class StateStore:
     """What `precompute` wrote: for `fit`, `evaluate` and `predict`.
 
-    Holds, for each image and view, every layer's base tokens behind the first
+    Holds, for each image and view, every layer's base tokens after the first
     norm, `(L, T, D)`: what class tokens read through the key and value
     projections. Read from disk as needed (memory-mapped).
 

@@ -40,7 +40,7 @@ def precompute(
     """Computes the frozen states of a data set once, for any number of trainings.
 
     Under the mask the base stream depends on the image alone. Each layer's
-    base tokens behind its first norm are stored, `L * T * D` numbers an image;
+    base tokens after its first norm are stored, `L * T * D` numbers an image;
     `fit`, `evaluate` and `predict` take the store in place of images, and no
     step runs the backbone. The norm's output is stored because it is half of
     keys and values, and a few class tokens read it without projecting it.
@@ -198,7 +198,7 @@ class _Writer:
             )
 
     def _estimate(self, images):
-        """Says, once, how long it takes, by timing one batch behind the first."""
+        """Says, once, how long it takes, by timing one batch after the first."""
         self.encoder.predict_on_batch(images)  # compiles
         start = time.perf_counter()
         self.encoder.predict_on_batch(images)
