@@ -10,17 +10,15 @@ Settings take turns in one process; a time is the least of the rounds. Random
 weights and images.
 """
 
-import argparse
-import json
-import os
-import pathlib
-import subprocess
-import sys
 import tempfile
 import time
 
-HERE = pathlib.Path(__file__).resolve().parent
-BACKENDS = ("jax", "torch", "tensorflow")
+from children import HERE
+from children import main_or_child
+from children import parser_of
+from children import run_child
+from children import write_report
+
 SIZE, BATCH, IMAGES, ROUNDS = "vit_s14_98", 32, 128, 3
 DEFAULT = "default"
 SETTINGS = {
@@ -70,15 +68,6 @@ def measure(backend):
     }
 
 
-def run_child(backend):
-    env = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, __file__, "--child", backend]
-    done = subprocess.run(command, env=env, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed on {backend}:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def table(report):
     lines = [
         "| backend | from | " + " | ".join(list(SETTINGS)[1:]) + " |",
@@ -95,21 +84,15 @@ def table(report):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
-    parser.add_argument(
-        "--output", type=pathlib.Path, default=HERE / "results/compile_options.json"
-    )
+    parser = parser_of(__doc__, "compile_options")
     args = parser.parse_args()
-    report = {backend: run_child(backend) for backend in args.backends}
-    args.output.write_text(json.dumps(report, indent=1) + "\n")
+    report = {
+        backend: run_child(__file__, "--child", backend, backend=backend)
+        for backend in args.backends
+    }
+    write_report(args.output, report)
     print(table(report))
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--child"]:
-        print(json.dumps(measure(sys.argv[2])))
-    else:
-        main()
+    main_or_child(main, measure)

@@ -10,16 +10,14 @@ forward pass's share of the matrix rate that the card itself reaches; and which
 fused attention kernel ran. Random weights and images.
 """
 
-import argparse
 import functools
-import json
-import os
-import pathlib
-import subprocess
-import sys
 import time
 
-HERE = pathlib.Path(__file__).resolve().parent
+from children import main_or_child
+from children import parser_of
+from children import run_child
+from children import write_report
+
 BACKENDS = ("jax", "torch")
 GOALS = {"train": 0.8, "rate": 0.45}
 SIZES = {
@@ -126,7 +124,7 @@ class Torch:
 
 
 def best_time(function, rounds=5):
-    """Least seconds of a call, behind two that warm up."""
+    """Least seconds of a call, after two that warm up."""
     function(), function()
     times = []
     for _ in range(rounds):
@@ -136,7 +134,8 @@ def best_time(function, rounds=5):
     return min(times)
 
 
-def measure(backend, size, batches):
+def measure(backend, size, *batches):
+    """What one backend does at one size; a child's arguments are text."""
     import keras
     import numpy as np
 
@@ -147,7 +146,7 @@ def measure(backend, size, batches):
     backbone = keras_memvit.ViTBackbone(**config, dtype="mixed_bfloat16")
     rate = here.matrix_rate(8192 if here.has_gpu else 256)
     rows = []
-    for batch in batches:
+    for batch in map(int, batches):
         keras.utils.set_random_seed(0)
         shape = (STEPS * batch, *config["image_shape"])
         images = np.random.default_rng(0).integers(0, 256, shape, dtype="uint8")
@@ -172,16 +171,6 @@ def measure(backend, size, batches):
     return {**facts, "size": size, "rows": rows}
 
 
-def run_child(backend, args):
-    env = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    batches = list(map(str, args.batches))
-    command = [sys.executable, __file__, "--child", backend, args.size, *batches]
-    done = subprocess.run(command, env=env, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed on {backend}:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def table(report):
     lines = [
         "| backend | device | batch | forward, images/s | training over forward (goal "
@@ -202,25 +191,19 @@ def table(report):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
+    parser = parser_of(__doc__, "gpu", BACKENDS)
     parser.add_argument("--size", choices=SIZES, default="vit_b16_224")
     parser.add_argument("--batches", nargs="+", type=int, default=[256, 512])
-    parser.add_argument(
-        "--output", type=pathlib.Path, default=HERE / "results" / "gpu.json"
-    )
     args = parser.parse_args()
-    report = {backend: run_child(backend, args) for backend in args.backends}
-    args.output.write_text(json.dumps(report, indent=1) + "\n")
+    report = {
+        backend: run_child(
+            __file__, "--child", backend, args.size, *args.batches, backend=backend
+        )
+        for backend in args.backends
+    }
+    write_report(args.output, report)
     print(table(report))
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--child"]:
-        print(
-            json.dumps(measure(sys.argv[2], sys.argv[3], list(map(int, sys.argv[4:]))))
-        )
-    else:
-        main()
+    main_or_child(main, measure)

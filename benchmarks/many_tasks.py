@@ -15,19 +15,19 @@ The second table puts 50 tasks on a ViT-B/16, one `concatenate` of 50 models
 that were built on it, and says by how many backbones memory grew.
 """
 
-import argparse
 import gc
-import json
 import os
 import pathlib
 import platform
 import statistics
-import subprocess
 import sys
 import time
 
-HERE = pathlib.Path(__file__).resolve().parent
-BACKENDS = ("jax", "torch", "tensorflow")
+from children import main_or_child
+from children import parser_of
+from children import run_child
+from children import write_report
+
 BATCH = 8
 BASE_TOKENS = 50
 
@@ -88,27 +88,16 @@ def _resident():
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def run_child(backend, what, number, rounds):
-    """One measurement in a fresh process on one core."""
-    command = [sys.executable, __file__, "--child", what, str(number), str(rounds)]
-    env = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    env["MALLOC_MMAP_THRESHOLD_"] = "65536"
-    done = subprocess.run(
-        command,
-        env=env,
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, {max(os.sched_getaffinity(0))}),
-    )
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed on {backend}:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+def measure(what, number, rounds):
+    """One of both measurements; a child's arguments are text."""
+    if what == "share":
+        return shared_backbone(int(number))
+    return time_and_memory(int(number), int(rounds))
 
 
-def child(what, number, rounds):
-    measure = shared_backbone if what == "share" else time_and_memory
-    arguments = () if what == "share" else (int(rounds),)
-    print(json.dumps(measure(int(number), *arguments)))
+def _in_child(backend, *arguments):
+    options = {"one_core": True, "measures_memory": True}
+    return run_child(__file__, "--child", *arguments, backend=backend, **options)
 
 
 def growth_table(measured):
@@ -153,31 +142,21 @@ def sharing_table(shared):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
+    parser = parser_of(__doc__, "many_tasks")
     parser.add_argument("--tasks", nargs="+", type=int, default=[1, 10, 100, 1000])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--output", type=pathlib.Path, default=HERE / "results" / "many_tasks.json"
-    )
     args = parser.parse_args()
     measured, shared = {}, {}
     for backend in args.backends:
         measured[backend] = {
-            n: run_child(backend, "tasks", n, args.rounds) for n in args.tasks
+            n: _in_child(backend, "tasks", n, args.rounds) for n in args.tasks
         }
-        shared[backend] = run_child(backend, "share", 50, args.rounds)
+        shared[backend] = _in_child(backend, "share", 50, args.rounds)
         print(f"measured {backend}", file=sys.stderr, flush=True)
     report = {"tasks": measured, "sharing": shared, "machine": platform.machine()}
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(report, indent=1) + "\n")
+    write_report(args.output, report)
     print(growth_table(measured), sharing_table(shared), sep="\n\n")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--child"]:
-        child(*sys.argv[2:])
-    else:
-        main()
+    main_or_child(main, measure)

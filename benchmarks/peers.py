@@ -21,19 +21,18 @@ PEFT's prompt and prefix methods do not apply to ViTs: `get_peft_model` of 0.21
 raises, since a ViT's config has no `vocab_size`.
 """
 
-import argparse
 import ctypes
-import json
 import os
-import pathlib
 import statistics
-import subprocess
-import sys
 import time
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import keras
+from children import main_or_child
+from children import parser_of
+from children import run_child
+from children import write_report
 from peers_methods import METHODS
 from peers_methods import NUM_TASKS
 from peers_methods import bare_forwards
@@ -42,8 +41,6 @@ from speed_steps import predict_step
 from speed_steps import random_batch
 
 from keras_memvit import ViTBackbone
-
-HERE = pathlib.Path(__file__).resolve().parent
 
 
 def time_all(size, rounds):
@@ -94,15 +91,16 @@ def _status(field):
     return int(line.split()[1]) * 1024
 
 
-def run_child(*arguments, backend="torch"):
-    env = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    if arguments[0] == "memory":
-        env["MALLOC_MMAP_THRESHOLD_"] = "65536"
-    command = [sys.executable, __file__, "--child", *map(str, arguments)]
-    done = subprocess.run(command, env=env, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+def measure(what, size, argument):
+    """One of both measurements; a child's arguments are text."""
+    if what == "time":
+        return time_all(size, int(argument))
+    return step_memory(size, argument)
+
+
+def _in_child(what, *arguments, backend="torch"):
+    options = {"backend": backend, "measures_memory": what == "memory"}
+    return run_child(__file__, "--child", what, *arguments, **options)
 
 
 def table(size, report):
@@ -146,36 +144,23 @@ def table(size, report):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__, "peers", backends=())
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["vit_s14_98"])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument(
-        "--output", type=pathlib.Path, default=HERE / "results" / "peers.json"
-    )
     args = parser.parse_args()
     reports = {}
     for size in args.sizes:
-        reports[size] = run_child("time", size, args.rounds)
+        reports[size] = _in_child("time", size, args.rounds)
         reports[size]["backends"] = {
-            backend: run_child("time", size, args.rounds, backend=backend)
+            backend: _in_child("time", size, args.rounds, backend=backend)
             for backend in ("jax", "tensorflow")
         }
         reports[size]["memory"] = {
-            name: run_child("memory", size, name)["growth"] for name in METHODS
+            name: _in_child("memory", size, name)["growth"] for name in METHODS
         }
         print(table(size, reports[size]))
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(reports, indent=1) + "\n")
+    write_report(args.output, reports)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--child"]:
-        _, _, what, size, *rest = sys.argv
-        result = (
-            time_all(size, int(*rest)) if what == "time" else step_memory(size, *rest)
-        )
-        print(json.dumps(result))
-    else:
-        main()
+    main_or_child(main, measure)

@@ -15,11 +15,9 @@ machine's CPU, XLA off as on the server.
 Times are medians over rounds in which all take turns, in one process.
 """
 
-import argparse
 import concurrent.futures
 import contextlib
 import io
-import json
 import os
 import pathlib
 import statistics
@@ -30,12 +28,13 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
+from children import parser_of
+from children import write_report
 from speed_steps import SIZES
 
 import keras_memvit
 from keras_memvit.serving.servable import Servable
 
-HERE = pathlib.Path(__file__).resolve().parent
 NUM_TASKS = (1, 10, 50)
 BATCHES = (1, 8)
 CALLERS = 16
@@ -176,14 +175,9 @@ def tables(report):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__, "serving", backends=())
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--calls", type=int, default=320)
-    parser.add_argument(
-        "--output", type=pathlib.Path, default=HERE / "results" / "serving.json"
-    )
     args = parser.parse_args()
     tf.config.optimizer.set_jit(False)
     backbone = keras_memvit.ViTBackbone(**SIZES["vit_s14_98"][1])
@@ -197,8 +191,7 @@ def main():
             "cpus": os.cpu_count(),
             "tensorflow": tf.__version__,
         }
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(report, indent=1) + "\n")
+    write_report(args.output, report)
     print(tables(report))
 
 

@@ -25,57 +25,33 @@ to one core and counts its CPU time, which other processes disturb less.
   goal; it is what the first figure replaces.
 """
 
-import argparse
 import importlib.util
-import json
-import os
-import pathlib
 import platform
 import statistics
-import subprocess
 import sys
 
-HERE = pathlib.Path(__file__).resolve().parent
-BACKENDS = ("jax", "torch", "tensorflow")
+from children import BACKENDS
+from children import HERE
+from children import parser_of
+from children import run_child
+from children import write_report
+
 NUM_PATCHES = {"vit_s14_98": 49, "vit_b16_224": 196, "vit_b32_224": 49}
 TRAIN_GOALS = {"jax": 1.25, "tensorflow": 1.25, "torch": 1.35}
 MEMORY_GOAL = 1.3
 DEEP_GOAL = 1.1
 
 
-def run_child(backend, size, what, args, *options):
-    """One measurement in a fresh process; returns its result as a dict."""
-    command = [sys.executable, str(HERE / "speed_cases.py"), what, size, *options]
-    env = {
-        **os.environ,
-        "KERAS_BACKEND": backend,
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-    }
-    if what == "memory":
-        env["MALLOC_MMAP_THRESHOLD_"] = "65536"
-    one_core = what == "time" and args.clock == "cpu"
-    done = subprocess.run(
-        command,
-        env=env,
-        capture_output=True,
-        text=True,
-        preexec_fn=_confine_to_one_core if one_core else None,
-    )
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed on {backend}:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def _confine_to_one_core():
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-
-
 def measure(backend, size, args):
     """Everything measured of one backend at one size."""
-    clock = ("--rounds", str(args.rounds), "--clock", args.clock)
-    result = {"time": run_child(backend, size, "time", args, *clock)}
+    script = HERE / "speed_cases.py"
+    clock = ("--rounds", args.rounds, "--clock", args.clock)
+    options = {"backend": backend, "one_core": args.clock == "cpu"}
+    result = {"time": run_child(script, "time", size, *clock, **options)}
+    options = {"backend": backend, "measures_memory": True}
     for mode in ("inference", "train"):
-        result[mode] = run_child(backend, size, "memory", args, "--mode", mode)
+        arguments = ("memory", size, "--mode", mode)
+        result[mode] = run_child(script, *arguments, **options)
     return result
 
 
@@ -122,18 +98,12 @@ def table(rows):
 
 def main():
     installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=installed)
+    parser = parser_of(__doc__, "speed", installed)
     parser.add_argument(
         "--sizes", nargs="+", choices=NUM_PATCHES, default=["vit_s14_98", "vit_b16_224"]
     )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
-    parser.add_argument(
-        "--output", type=pathlib.Path, default=HERE / "results" / "speed.json"
-    )
     args = parser.parse_args()
     rows, raw = [], {}
     for size in args.sizes:
@@ -149,8 +119,7 @@ def main():
         "machine": platform.machine(),
         "raw": raw,
     }
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(report, indent=1) + "\n")
+    write_report(args.output, report)
     print(table(rows))
 
 

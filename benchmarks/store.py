@@ -11,21 +11,20 @@ is the epoch from the store with two threads that read batches ahead, over the
 default, which reads in the training thread.
 """
 
-import argparse
 import contextlib
 import copy
 import io
-import json
-import os
 import pathlib
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 
-HERE = pathlib.Path(__file__).resolve().parent
-BACKENDS = ("jax", "torch", "tensorflow")
+from children import HERE
+from children import main_or_child
+from children import parser_of
+from children import run_child
+from children import write_report
+
 IMAGES = {"vit_s14_98": 384, "vit_b16_224": 128}
 BATCH = 32
 EPOCHS = {"images": 2, "store": 6, "read_ahead": 6}
@@ -86,15 +85,6 @@ def _with_threads(store, *args, **options):
     return batches
 
 
-def run_child(backend, size):
-    env = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, __file__, "--child", size]
-    done = subprocess.run(command, env=env, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed on {backend}:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def table(report):
     lines = [
         "| backend | size | epochs from the store for one from images | read ahead "
@@ -113,26 +103,19 @@ def table(report):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
+    parser = parser_of(__doc__, "store")
     parser.add_argument("--sizes", nargs="+", choices=IMAGES, default=list(IMAGES))
-    parser.add_argument(
-        "--output", type=pathlib.Path, default=HERE / "results" / "store.json"
-    )
     args = parser.parse_args()
     report = {
-        size: {backend: run_child(backend, size) for backend in args.backends}
+        size: {
+            backend: run_child(__file__, "--child", size, backend=backend)
+            for backend in args.backends
+        }
         for size in args.sizes
     }
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(report, indent=1) + "\n")
+    write_report(args.output, report)
     print(table(report))
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--child"]:
-        print(json.dumps(measure(sys.argv[2])))
-    else:
-        main()
+    main_or_child(main, measure)

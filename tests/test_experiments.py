@@ -19,8 +19,11 @@ from keras_memvit.experiments import report
 from keras_memvit.experiments import table2
 from keras_memvit.experiments.__main__ import parse
 from keras_memvit.experiments.forgetting import output_change
-from keras_memvit.experiments.regimes import Splits
-from keras_memvit.experiments.regimes import train_alone
+from keras_memvit.experiments.regimes import REGIMES
+from keras_memvit.experiments.training import OPTIMIZERS
+from keras_memvit.experiments.training import Splits
+from keras_memvit.experiments.training import train_alone
+from keras_memvit.rivals import RIVALS
 
 SMOKE = ["table2", "--smoke", "--regimes"]
 
@@ -107,7 +110,7 @@ def test_regimes_from_images_see_another_order_each_epoch(monkeypatch):
     backbone, images = table2._smoke_backbone(), table2._smoke_data()
     found = load(images, image_size=32, augment=None, validation_split=0.3)
     splits = Splits(found.train, found.validation, found.validation, {}, {}, 3)
-    train_alone(backbone, splits, "class", 0, 0.1, 0, epochs=3, optimizer="sgd")
+    train_alone(backbone, splits, REGIMES["class"], 0, 0.1, 0, 3, optimizer="sgd")
     by_epoch = {epoch: order for epoch, order in orders}
     assert sorted(by_epoch) == [0, 1, 2]
     in_order = tuple(range(len(found.train.examples)))
@@ -164,6 +167,15 @@ def test_what_is_forgotten():
         output_change(backbone, full, images), by_hand.mean(), rtol=1e-5
     )
     assert by_hand.mean() > 0.1
+
+
+@pytest.mark.parametrize("regime", REGIMES.values(), ids=REGIMES)
+def test_a_row_of_the_table_names_what_is_there(regime):
+    assert regime.rival is None or regime.rival in RIVALS
+    if regime.masked:
+        keras_memvit.TaskSpec("a", 2, **regime.masked)
+    for asked in OPTIMIZERS:
+        assert regime.optimizer(asked) in OPTIMIZERS and regime.rates(asked)
 
 
 @pytest.mark.parametrize("regime", ["adapters", "head:5", "masked:a"])

@@ -1,6 +1,8 @@
 """Batches of labelled images, cropped at random the same way under one seed."""
 
 import copy
+from collections.abc import Callable
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -28,7 +30,15 @@ class ImageBatches(keras.utils.PyDataset):
         seed: int.
     """
 
-    def __init__(self, examples, image_size, batch_size, augment, shuffle, seed):
+    def __init__(
+        self,
+        examples: Sequence[tuple[Callable[[], np.ndarray], int]],
+        image_size: tuple[int, int],
+        batch_size: int,
+        augment: str | None,
+        shuffle: bool,
+        seed: int,
+    ) -> None:
         super().__init__(workers=2, max_queue_size=4)  # threads read ahead
         self.examples = examples
         self.image_size = image_size
@@ -39,11 +49,11 @@ class ImageBatches(keras.utils.PyDataset):
         self.set_epoch(0)
 
     @property
-    def num_images(self):
+    def num_images(self) -> int:
         """Images an epoch."""
         return len(self.examples)
 
-    def set_epoch(self, epoch):
+    def set_epoch(self, epoch: int) -> None:
         """Decides the order and the crops."""
         self.epoch = epoch
         self.order = np.arange(len(self.examples))
@@ -51,7 +61,7 @@ class ImageBatches(keras.utils.PyDataset):
             rng = np.random.default_rng([self.seed, epoch])
             self.order = rng.permutation(self.order)
 
-    def ordered(self, augment=None):
+    def ordered(self, augment: str | None = None) -> "ImageBatches":
         """The same images in their own order, for `precompute`.
 
         Args:
@@ -62,16 +72,16 @@ class ImageBatches(keras.utils.PyDataset):
         other.set_epoch(0)
         return other
 
-    def arrays(self):
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """All images and labels in their own order, not augmented."""
         batches = self.ordered()
         images, labels = zip(*(batches[i] for i in range(len(batches))))
         return np.concatenate(images), np.concatenate(labels)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return -(-len(self.examples) // self.batch_size)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         images = np.stack([self._image(row) for row in rows])
         return images, np.array([self.examples[row][1] for row in rows], dtype="int32")

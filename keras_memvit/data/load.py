@@ -6,6 +6,7 @@ import io
 import os
 import pathlib
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -27,21 +28,21 @@ class LabelledImages:
 
     train: ImageBatches
     validation: ImageBatches
-    class_names: list
-    skipped: list
+    class_names: list[str]
+    skipped: list[tuple[str, str]]
 
 
 def load(
-    source,
+    source: Any,
     *,
-    image_size=(224, 224),
-    batch_size=32,
-    augment="inception",
-    validation_split=0.1,
-    max_per_class=None,
-    shuffle=True,
-    seed=0,
-):
+    image_size: int | tuple[int, int] = (224, 224),
+    batch_size: int = 32,
+    augment: str | None = "inception",
+    validation_split: float = 0.1,
+    max_per_class: int | None = None,
+    shuffle: bool = True,
+    seed: int = 0,
+) -> LabelledImages:
     """Loads labelled images as batches to train from.
 
     Args:

@@ -1,5 +1,7 @@
 """Several tasks' data sets as one, batch by batch."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -7,7 +9,14 @@ from keras_memvit.data.sources import as_source
 from keras_memvit.training.labels import UNLABELLED
 
 
-def mix(datasets, *, weights="proportional", batch_size=32, num_batches=None, seed=0):
+def mix(
+    datasets: dict[str, Any],
+    *,
+    weights: str | dict[str, float] = "proportional",
+    batch_size: int = 32,
+    num_batches: int | None = None,
+    seed: int = 0,
+) -> "TaskMixture":
     """Mixes the data sets of several tasks for one `fit`.
 
     Each batch comes whole from one data set and carries its labels alone, so
@@ -68,7 +77,7 @@ class TaskMixture(keras.utils.PyDataset):
         self.same_structure = keras.backend.backend() == "tensorflow"
         self.set_epoch(0)
 
-    def set_epoch(self, epoch):
+    def set_epoch(self, epoch: int) -> None:
         """Decides the order of the batches by the epoch."""
         names = list(self.sources)
         which = np.repeat(np.arange(len(names)), [self.counts[n] for n in names])
@@ -79,7 +88,7 @@ class TaskMixture(keras.utils.PyDataset):
             self.order.append((names[i], position[names[i]]))
             position[names[i]] += 1
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.order)
 
     def __getitem__(self, index):

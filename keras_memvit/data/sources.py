@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from keras_memvit.training.data_length import num_batches
+
 
 def as_source(name, dataset, batch_size, seed):
     """Wraps `(x, y[, sample_weight])` arrays or a data set of such batches.
@@ -60,7 +62,7 @@ class IndexedSource:
 
     def __init__(self, dataset):
         self.dataset = dataset
-        self.length = dataset.num_batches
+        self.length = num_batches(dataset)
 
     def batch(self, index):
         return self.dataset[index % self.length if self.length else index]
@@ -72,7 +74,7 @@ class SequentialSource:
     def __init__(self, name, dataset):
         self.name = name
         self.dataset = dataset
-        self.length = _length(dataset)
+        self.length = num_batches(dataset)
         self.iterator = None
         self.position = 0  # index of the next batch
 
@@ -90,10 +92,3 @@ class SequentialSource:
             self.position += 1
             if self.position > index:
                 return batch
-
-
-def _length(dataset):
-    if hasattr(dataset, "cardinality"):  # tf.data: negative = unknown or endless
-        count = int(dataset.cardinality())
-        return count if count >= 0 else None
-    return len(dataset) if hasattr(dataset, "__len__") else None

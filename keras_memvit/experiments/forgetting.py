@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_memvit.models.memory_vit import MemoryViT
 from keras_memvit.models.unmasked_vit import UnmaskedViT
-from keras_memvit.rivals.baseline import pooled
+from keras_memvit.rivals.rival import pooled
 
 
 def old_output(model, images):

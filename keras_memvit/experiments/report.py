@@ -2,10 +2,13 @@
 
 import csv
 import importlib.util
-import json
 import math
 
 from keras_memvit import plot
+from keras_memvit.experiments.regimes import REGIMES
+from keras_memvit.files.atomic import open_whole
+from keras_memvit.files.atomic import write_json
+from keras_memvit.files.atomic import write_whole
 
 # Table 2: ViT-B/32, ImageNet-21k, accuracy in per cent.
 PAPER = {
@@ -37,25 +40,12 @@ PAPER = {
 }
 TWENTY = {"SUN-397": 76.9, "iNaturalist": 50.0, "CIFAR-100": 90.9, "Places-365": 54.1}
 OPTIMIZER_NAMES = {"adamw": "AdamW (head: SGD)", "sgd": "SGD"}
-NAMES = {
-    "full": "full fine-tuning",
-    "head": "head",
-    "class": "head + class token",
-    "lora": "LoRA",
-    "ia3": "(IA)^3",
-    "propagated": "propagated memory",
-    "updated": "propagated memory with updates",
-    "unmasked": "memory, unmasked",
-    "masked": "memory, masked",
-    "deep": "memory + deep readout, masked",
-    "deep4": "memory + deep readout of 4 queries, masked",
-}
 
 
 def label(row):
     """A regime in words."""
     cells = f", {row['cells']} cells" if row["cells"] else ""
-    return NAMES[row["regime"]] + cells
+    return REGIMES[row["regime"]].words + cells
 
 
 def percent(row):
@@ -80,13 +70,13 @@ def write(output, rows, facts):
         rows: list of dicts, see `table2`.
         facts: dict of what the results were made with.
     """
-    (output / "table.json").write_text(json.dumps({**facts, "rows": rows}, indent=1))
-    with open(output / "table.csv", "w", newline="") as file:
+    write_json(output / "table.json", {**facts, "rows": rows})
+    with open_whole(output / "table.csv", "w", newline="") as file:
         columns = ("regime", "cells", "learning_rate", "mean", "spread", "parameters")
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
-    (output / "table.md").write_text(markdown(rows, facts))
+    write_whole(output / "table.md", markdown(rows, facts))
     if not has_matplotlib():
         print("No plots: pip install matplotlib")
         return
@@ -171,7 +161,7 @@ def _plot_forgetting(output, rows):
     axes.invert_yaxis()
     axes.set(xlabel="change of the old output, |f' - f| / |f|")
     axes.margins(x=0.2)
-    figure.savefig(output / "forgetting.svg")
+    _save(figure, output / "forgetting.svg")
 
 
 def _plot(output, rows, column, title, logarithmic):
@@ -181,7 +171,7 @@ def _plot(output, rows, column, title, logarithmic):
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
     for i, regime in enumerate(dict.fromkeys(row["regime"] for row in rows)):
-        style = {"color": f"C{i}", "label": NAMES[regime]}
+        style = {"color": f"C{i}", "label": REGIMES[regime].words}
         own = [row for row in rows if row["regime"] == regime]
         means, spreads = ([100 * r[k] for r in own] for k in ("mean", "spread"))
         if own[0]["cells"] or column == "parameters":
@@ -193,4 +183,9 @@ def _plot(output, rows, column, title, logarithmic):
         axes.set_xscale("log")
     axes.set(xlabel=title, ylabel="test accuracy, %")
     figure.legend(loc="outside right upper")
-    figure.savefig(output / f"accuracy_by_{column}.svg")
+    _save(figure, output / f"accuracy_by_{column}.svg")
+
+
+def _save(figure, path):
+    with open_whole(path) as file:
+        figure.savefig(file, format="svg")

@@ -1,7 +1,6 @@
 """The paper's Table 2 on any data and backbone: accuracy by regime and cells."""
 
 import json
-import os
 import pathlib
 
 import keras
@@ -12,14 +11,13 @@ from keras_memvit.data import ImageBatches
 from keras_memvit.data import load
 from keras_memvit.data.load import split_by_class
 from keras_memvit.experiments import report
-from keras_memvit.experiments.regimes import FROM_STORES
-from keras_memvit.experiments.regimes import MASKED
-from keras_memvit.experiments.regimes import Splits
-from keras_memvit.experiments.regimes import rates_of
-from keras_memvit.experiments.regimes import train_alone
-from keras_memvit.experiments.regimes import train_masked
+from keras_memvit.experiments.regimes import REGIMES
+from keras_memvit.experiments.training import Splits
+from keras_memvit.experiments.training import train_alone
+from keras_memvit.experiments.training import train_masked
+from keras_memvit.files.atomic import write_json
 from keras_memvit.models.build import build
-from keras_memvit.rivals.baseline import pooled
+from keras_memvit.rivals.rival import pooled
 from keras_memvit.states import precompute
 from keras_memvit.version import __version__
 
@@ -44,9 +42,9 @@ def run(args):
     backbone, _ = convert(backbone, image_shape=shape)
     splits, class_names, skipped = _splits(backbone, source, output, args)
     rows = []
-    for regime, counts in args.regimes:
+    for name, counts in args.regimes:
         for cells in counts:
-            rows.append(_cell(backbone, splits, regime, cells, output, args))
+            rows.append(_cell(backbone, splits, REGIMES[name], cells, output, args))
             print(report.line(rows[-1]), flush=True)
     facts = {
         "backbone": _name(args),
@@ -70,8 +68,9 @@ def run(args):
 
 def _cell(backbone, splits, regime, cells, output, args):
     """One cell of the table: the best rate by validation, then all seeds."""
-    rates = args.learning_rates or rates_of(regime, args.optimizer)
-    path = output / "cells" / f"{regime}-{cells}.json"
+    rates = args.learning_rates or regime.rates(args.optimizer)
+    path = output / "cells" / f"{regime.name}-{cells}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     done = json.loads(path.read_text()) if path.exists() else {}
 
     def key(rate, seed):
@@ -79,30 +78,30 @@ def _cell(backbone, splits, regime, cells, output, args):
 
     def train(candidates):
         missing = [c for c in candidates if key(*c) not in done]
-        if regime in MASKED and missing:
+        if regime.masked and missing:
             options = (args.epochs, args.batch_size, args.optimizer)
             found, model = train_masked(
                 backbone, splits, regime, cells, missing, *options
             )
             report.write_attention(output, model, splits.test[0][0][0])
             done.update({key(*c): result for c, result in zip(missing, found)})
-            _write_json(path, done)
-        for rate, seed in missing if regime not in MASKED else ():
-            epochs = args.epochs if regime in FROM_STORES else args.image_epochs
+            write_json(path, done)
+        for rate, seed in missing if not regime.masked else ():
+            epochs = args.epochs if regime.from_stores else args.image_epochs
             options = (epochs, args.optimizer, args.dtype)
             done[key(rate, seed)] = train_alone(
                 backbone, splits, regime, cells, rate, seed, *options
             )
-            _write_json(path, done)
+            write_json(path, done)
 
     train([(rate, 0) for rate in rates])
     best = max(rates, key=lambda rate: done[key(rate, 0)]["validation"])
-    seeds = range(args.seeds if regime in FROM_STORES else args.image_seeds)
+    seeds = range(args.seeds if regime.from_stores else args.image_seeds)
     train([(best, seed) for seed in seeds])
     results = [done[key(best, seed)] for seed in seeds]
     accuracies = [result["test"] for result in results]
     return {
-        "regime": regime,
+        "regime": regime.name,
         "cells": cells,
         "learning_rate": best,
         "mean": float(np.mean(accuracies)),
@@ -134,7 +133,7 @@ def _splits(backbone, source, output, args):
         {},
         len(found.class_names),
     )
-    if any(regime in FROM_STORES for regime, _ in args.regimes):
+    if any(REGIMES[name].from_stores for name, _ in args.regimes):
         for split in ("train", "validation", "test"):
             batches = getattr(splits, split)
             views = args.views if split == "train" else 1
@@ -146,7 +145,7 @@ def _splits(backbone, source, output, args):
 
 
 def _features(backbone, batches):
-    """The frozen class token behind the last norm, (n, D)."""
+    """The frozen class token after the last norm, (n, D)."""
     tokens = backbone.predict(batches, verbose=0)
     return keras.ops.convert_to_numpy(pooled(tokens, backbone))
 
@@ -175,7 +174,7 @@ def _check_settings(output, args):
     settings.update({name: str(getattr(args, name)) for name in own})
     path = output / "settings.json"
     if not path.exists():
-        return _write_json(path, settings)
+        return write_json(path, settings)
     before = json.loads(path.read_text())
     differing = [k for k, v in settings.items() if before.get(k) != v]
     if differing:
@@ -183,13 +182,6 @@ def _check_settings(output, args):
             f"`--output` holds results of other settings, which differ in {differing}: "
             f"choose an empty folder. Received: {output}"
         )
-
-
-def _write_json(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1))
-    os.replace(temporary, path)
 
 
 def _smoke_data():

@@ -27,7 +27,7 @@ class PatchEmbedding(keras.layers.Layer):
         images: normalised images of shape `(B, H, W, 3)`.
 
     Returns:
-        Tokens of shape `(B, T, D)`, `T = 1 + num_register_tokens + N`.
+        Tokens of shape `(B, T, D)`, `T = use_class_token + num_register_tokens + N`.
 
     Reference:
         - [Dosovitskiy et al., 2020](https://arxiv.org/abs/2010.11929), eq. 1

@@ -4,6 +4,7 @@ import os
 import pathlib
 
 from keras_memvit.backbones.convert import convert
+from keras_memvit.backbones.same_backbone import require_same_backbone
 from keras_memvit.models.compose import check_masked
 from keras_memvit.models.compose import extend
 from keras_memvit.models.memory_vit import MemoryViT
@@ -183,13 +184,8 @@ def _add(model, cards):
 
 
 def _check(path, card, backbone, fingerprint, present):
-    if card["backbone"] != fingerprint:
-        raise ValueError(
-            f"{path} belongs to another backbone (weights, image shape or image "
-            f"statistics differ): it was trained on {card['backbone'][:12]} at image "
-            f"shape {card['image_shape']}. Received: a backbone {fingerprint[:12]} at "
-            f"{list(backbone.image_shape)}"
-        )
+    made_with = (card["backbone"], card["image_shape"])
+    require_same_backbone(backbone, *made_with, path, own=fingerprint)
     missing = [name for name in card["needs"] if name not in present]
     if missing or set(card["task"].sees) - set(card["needs"]):
         raise ValueError(

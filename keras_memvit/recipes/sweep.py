@@ -1,14 +1,17 @@
 """Many recipes tried at once, as parallel tasks of one model."""
 
-import copy
 import dataclasses
 import itertools
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_memvit.models.build import build
 from keras_memvit.models.compose import rename
+from keras_memvit.tasks.spec import TaskSpec
 from keras_memvit.tasks.spec import parse_tasks
 from keras_memvit.training.schedules import paper_optimizer
 from keras_memvit.training.store_inputs import is_store
@@ -28,11 +31,11 @@ class SweepResult:
             trained it.
     """
 
-    table: list
-    best: dict
+    table: list[dict[str, float]]
+    best: dict[str, float]
     model: keras.Model
 
-    def __str__(self):
+    def __str__(self) -> str:
         columns = list(self.table[0])
         rows = [columns, *([_cell(row[c]) for c in columns] for row in self.table)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
@@ -43,19 +46,19 @@ class SweepResult:
 
 
 def sweep(
-    backbone,
-    task,
-    train,
-    validation,
+    backbone: Any,
+    task: TaskSpec | dict[str, int],
+    train: Any,
+    validation: Any,
     *,
-    learning_rates=(0.03, 0.1, 0.3, 1.0),
-    num_memory_tokens=(1, 5, 10),
-    seeds=(0,),
-    epochs=10,
-    batch_size=32,
-    optimizer=paper_optimizer,
-    verbose=0,
-):
+    learning_rates: Sequence[float] = (0.03, 0.1, 0.3, 1.0),
+    num_memory_tokens: Sequence[int] = (1, 5, 10),
+    seeds: Sequence[int] = (0,),
+    epochs: int = 10,
+    batch_size: int = 32,
+    optimizer: Callable[[float], keras.optimizers.Optimizer] = paper_optimizer,
+    verbose: int = 0,
+) -> SweepResult:
     """Trains every combination at once and returns a table and the best.
 
     Each candidate is a task of one model, with an optimiser of its own, so it
@@ -143,11 +146,7 @@ def _model_of(backbone, spec, candidates):
 def _for_all(data, names):
     """Every candidate learns from the same labels."""
     if is_store(data):
-        store = copy.copy(data)
-        (labels,) = [v for k, v in data.targets.items() if k.startswith("labels")]
-        weights = {k: v for k, v in data.targets.items() if not k.startswith("labels")}
-        store.targets = {**{f"labels/{name}": labels for name in names}, **weights}
-        return (store,)
+        return (data.labelled_for(names),)
     images, labels = data
     return images, dict.fromkeys(names, labels)
 

@@ -1,33 +1,39 @@
-"""What learnable memory is compared with: full fine-tuning, head only, LoRA, (IA)^3."""
+"""`baseline`: the rivals of learnable memory by name."""
 
-import keras
-from keras import ops
+from typing import Any
 
 from keras_memvit.backbones.convert import convert
-from keras_memvit.layers.base_states import BaseStates
+from keras_memvit.rivals.full import Full
+from keras_memvit.rivals.head import Head
+from keras_memvit.rivals.head_class import HeadClass
+from keras_memvit.rivals.ia3 import IA3
+from keras_memvit.rivals.lora import LoRA
+from keras_memvit.rivals.propagated import Propagated
+from keras_memvit.rivals.propagated_update import PropagatedUpdate
+from keras_memvit.rivals.rival import Rival
 
-REGIMES = (
-    "full",
-    "head",
-    "head_class",
-    "lora",
-    "ia3",
-    "propagated",
-    "propagated_update",
-)
-NEW_TOKENS = ("head_class", "propagated", "propagated_update")
+# The class, and which of `baseline`'s options it takes.
+RIVALS = {
+    "full": (Full, ()),
+    "head": (Head, ()),
+    "head_class": (HeadClass, ()),
+    "lora": (LoRA, ("rank",)),
+    "ia3": (IA3, ()),
+    "propagated": (Propagated, ("num_memory_tokens",)),
+    "propagated_update": (PropagatedUpdate, ("num_memory_tokens",)),
+}
 
 
 def baseline(
-    backbone,
-    num_classes,
-    regime,
+    backbone: Any,
+    num_classes: int,
+    regime: str,
     *,
-    image_shape=None,
-    rank=8,
-    num_memory_tokens=5,
-    dtype=None,
-):
+    image_shape: tuple[int, int, int] | None = None,
+    rank: int = 8,
+    num_memory_tokens: int = 5,
+    dtype: Any = None,
+) -> Rival:
     """A plain Keras classifier on a copy of the backbone, to compare with.
 
     Args:
@@ -64,159 +70,18 @@ def baseline(
     full.fit(images, labels)
     ```
     """
-    if regime not in REGIMES:
+    if regime not in RIVALS:
         raise ValueError(
-            f"`regime` must be one of {REGIMES}. Received: regime={regime!r}"
+            f"`regime` must be one of {tuple(RIVALS)}. Received: regime={regime!r}"
         )
     frozen, _ = convert(backbone, image_shape=image_shape, dtype=dtype)
-    if regime in NEW_TOKENS and not frozen.use_class_token:
+    rival, wanted = RIVALS[regime]
+    if rival.needs_class_token and not frozen.use_class_token:
         raise ValueError(
             f"`regime` {regime!r} needs a backbone with a class token to replace"
         )
-    if regime in NEW_TOKENS:
-        count = num_memory_tokens if regime != "head_class" else 0
-        updates = regime == "propagated_update"
-        model = _NewTokens(frozen.replicate(), num_classes, count, updates)
-    else:
-        kind = _Scaled if regime == "ia3" else _Baseline
-        model = kind(frozen.replicate(), num_classes)
+    options = {"rank": rank, "num_memory_tokens": num_memory_tokens}
+    options = {name: options[name] for name in wanted}
+    model = rival(frozen.replicate(), num_classes, **options)
     model.build((None, *frozen.image_shape))
-    if regime == "full":
-        _set_trainable(model.backbone, lambda path: True)
-    if regime == "lora":
-        for block in model.backbone.blocks:
-            for projection in (block.attention.query, block.attention.value):
-                projection.enable_lora(rank)
-        _set_trainable(model.backbone, lambda path: "lora" in path)
     return model
-
-
-def _set_trainable(backbone, wanted):
-    """Trains the variables whose path says so, no others."""
-    backbone.trainable = True
-    for layer in backbone._flatten_layers():
-        layer.trainable = True
-    for variable in backbone.variables:
-        variable.trainable = wanted(variable.path)
-
-
-def pooled(tokens, backbone):
-    """What a head reads of tokens (B, T, D): the class token, or else their mean."""
-    return tokens[:, 0] if backbone.use_class_token else ops.mean(tokens, axis=1)
-
-
-class _Baseline(keras.Model):
-    """A head on the class token, or where there is none on the tokens' mean."""
-
-    def __init__(self, backbone, num_classes):
-        super().__init__(name="baseline")
-        self.backbone = backbone
-        self.head = keras.layers.Dense(
-            num_classes,
-            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
-            dtype="float32",
-            name="head",
-        )
-
-    def build(self, input_shape):
-        self.head.build((None, self.backbone.hidden_dim))
-        self.built = True
-
-    def call(self, images):
-        return self.head(self.features(images))
-
-    def features(self, images):
-        """What the head reads, (B, D)."""
-        return pooled(self.backbone(images), self.backbone)
-
-    def get_config(self):
-        raise NotImplementedError("A baseline is for comparison, and is not saved.")
-
-
-class _Scaled(_Baseline):
-    """(IA)^3: `softmax(Q (s_k K)ᵀ) (s_v V)`, and `W (s_h h)` in the MLP."""
-
-    def build(self, input_shape):
-        count = self.backbone.num_layers
-        attention = self.backbone.blocks[0].attention
-        heads = (attention.num_heads, attention.head_dim)
-        shapes = {"key": heads, "value": heads, "hidden": (self.backbone.mlp_dim,)}
-        self.scales = {
-            name: self.add_weight(
-                name=f"{name}_scale",
-                shape=(count, *shape),
-                initializer="ones",
-                dtype="float32",
-            )
-            for name, shape in shapes.items()
-        }
-        super().build(input_shape)
-
-    def features(self, images):
-        x = self.backbone.embed(images)
-        for i, block in enumerate(self.backbone.blocks):
-            scales = [
-                ops.cast(self.scales[name].value[i], x.dtype)
-                for name in ("key", "value", "hidden")
-            ]
-            x = self._block(block, x, *scales)
-        return pooled(self.backbone.norm(x), self.backbone)
-
-    def _block(self, block, x, key_scale, value_scale, hidden_scale):
-        normed = block.norm1(x)
-        key, value = block.attention.project(normed)
-        key, value = key * key_scale, value * value_scale
-        base = BaseStates(block, normed, key=key, value=value)
-        attended = block.attention.attend_base(base)
-        x = x + (attended * block.scale1 if block.use_layer_scale else attended)
-        hidden = block.mlp.hidden(block.norm2(x)) * hidden_scale
-        y = block.mlp.contract(hidden)
-        return x + (y * block.scale2 if block.use_layer_scale else y)
-
-
-class _NewTokens(_Baseline):
-    """A new class token, and memory that runs through the encoder behind the rest."""
-
-    def __init__(self, backbone, num_classes, num_memory_tokens, updates):
-        super().__init__(backbone, num_classes)
-        self.num_memory_tokens = num_memory_tokens
-        self.num_updates = backbone.num_layers - 1 if updates else 0
-
-    def build(self, input_shape):
-        width = self.backbone.hidden_dim
-        self.class_token = self.add_weight(
-            name="class_token", shape=(width,), dtype="float32"
-        )
-        pretrained = self.backbone.patch_embedding.class_token
-        self.class_token.assign(ops.convert_to_numpy(pretrained)[0])
-        if self.num_memory_tokens:
-            # The first layer's memory, then what later layers add to it.
-            self.memory = self.add_weight(
-                name="memory",
-                shape=(1 + self.num_updates, self.num_memory_tokens, width),
-                initializer=keras.initializers.RandomNormal(stddev=0.02),
-                dtype="float32",
-            )
-        super().build(input_shape)
-
-    def features(self, images):
-        x = self.backbone.embed(images)
-        token = self.backbone.patch_embedding.add_class_position(
-            self.class_token.value[None]
-        )
-        if self.backbone.pre_norm is not None:
-            token = self.backbone.pre_norm(token)
-        count = x.shape[1]
-        x = ops.concatenate([_for_all(token, x), x[:, 1:]], axis=1)
-        for i, block in enumerate(self.backbone.blocks):
-            if self.num_memory_tokens and i <= self.num_updates:
-                memory = _for_all(self.memory.value[i], x)
-                memory = memory if i == 0 else x[:, count:] + memory
-                x = ops.concatenate([x[:, :count], memory], axis=1)
-            x = block(x)
-        return self.backbone.norm(x)[:, 0]
-
-
-def _for_all(tokens, x):
-    """(m, D) -> (B, m, D), of the batch and type of `x`."""
-    return ops.repeat(ops.cast(tokens, x.dtype)[None], ops.shape(x)[0], axis=0)

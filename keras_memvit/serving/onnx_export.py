@@ -1,15 +1,19 @@
 """`export_onnx`: all tasks as one ONNX file, from any backend."""
 
+import os
 import pathlib
 import tempfile
 
 from keras_memvit.models.compose import check_masked
+from keras_memvit.models.memory_vit import MemoryViT
 from keras_memvit.serving.build import Request
 from keras_memvit.serving.build import run
 from keras_memvit.serving.requirements import require
 
 
-def export_onnx(model, path, *, overwrite=False):
+def export_onnx(
+    model: MemoryViT, path: str | os.PathLike, *, overwrite: bool = False
+) -> pathlib.Path:
     """Exports all tasks as one ONNX file in float32.
 
     Takes `images` `(batch, H, W, 3)` in [0, 255], float32, and gives every

@@ -1,10 +1,13 @@
 """`export_saved_model`: what TensorFlow Serving takes, from any backend."""
 
 import json
+import os
 import pathlib
 import tempfile
+from collections.abc import Sequence
 
 from keras_memvit.models.compose import check_masked
+from keras_memvit.models.memory_vit import MemoryViT
 from keras_memvit.serving.build import CARD
 from keras_memvit.serving.build import Request
 from keras_memvit.serving.build import run
@@ -17,16 +20,16 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 
 def export_saved_model(
-    model,
-    path,
+    model: MemoryViT,
+    path: str | os.PathLike,
     *,
-    signatures="all",
-    labels=True,
-    image_bytes=True,
-    warmup=True,
-    dtype=None,
-    overwrite=False,
-):
+    signatures: str | Sequence[str] = "all",
+    labels: bool = True,
+    image_bytes: bool = True,
+    warmup: bool = True,
+    dtype: str | None = None,
+    overwrite: bool = False,
+) -> pathlib.Path:
     """Exports all tasks as one SavedModel that TensorFlow Serving takes as it is.
 
     Built of TensorFlow operations alone whatever the backend: from JAX and

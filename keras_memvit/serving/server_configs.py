@@ -2,6 +2,8 @@
 
 import pathlib
 
+from keras_memvit.files.atomic import write_whole
+
 MODELS = """\
 # tensorflow_model_server --model_config_file=/models/{name}/models.config
 model_config_list {{
@@ -35,4 +37,4 @@ def write_server_configs(folder, name):
     for file, text in (("models.config", MODELS), ("batching.config", BATCHING)):
         path = pathlib.Path(folder) / file
         if not path.exists():
-            path.write_text(text.format(name=name))
+            write_whole(path, text.format(name=name))

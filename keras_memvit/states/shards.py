@@ -5,15 +5,16 @@ labels and sample weights, `view0-00003.json` the number of images and both
 files' checksums. The last is written last: a shard without it does not count.
 """
 
-import io
 import json
-import os
 import pathlib
 import zlib
 
 import keras
 import ml_dtypes
 import numpy as np
+
+from keras_memvit.files.atomic import open_whole
+from keras_memvit.files.atomic import write_json
 
 DTYPES = {"bfloat16": ml_dtypes.bfloat16, "float32": np.dtype("float32")}
 CHUNK = 1 << 24  # bytes read at a time
@@ -33,15 +34,12 @@ class Shard:
         states = np.ascontiguousarray(states)
         if states.dtype == ml_dtypes.bfloat16:
             states = states.view("uint16")  # NumPy files know no bfloat16
-        with _replacing(self.path(".npy")) as file:
+        with open_whole(self.path(".npy")) as file:
             np.save(file, states)
-        buffer = io.BytesIO()
-        np.savez(buffer, **targets)
-        with _replacing(self.path(".npz")) as file:
-            file.write(buffer.getvalue())
+        with open_whole(self.path(".npz")) as file:
+            np.savez(file, **targets)
         card = {"images": len(states), **self._checksums()}
-        with _replacing(self.path(".json")) as file:
-            file.write(json.dumps(card).encode())
+        write_json(self.path(".json"), card)
 
     def card(self):
         """The number of images and the checksums, or None if it is not whole."""
@@ -73,12 +71,6 @@ class Shard:
 
     def _checksums(self):
         return {suffix: _checksum(self.path(suffix)) for suffix in (".npy", ".npz")}
-
-
-def write_json(path, content):
-    """Writes a JSON file under another name and renames it."""
-    with _replacing(path) as file:
-        file.write(json.dumps(content, indent=1).encode())
 
 
 def flatten_targets(labels, sample_weight):
@@ -116,22 +108,3 @@ def _checksum(path):
         while chunk := file.read(CHUNK):
             value = zlib.crc32(chunk, value)
     return value
-
-
-class _replacing:
-    """Opens a file under another name; renames it if nothing went wrong."""
-
-    def __init__(self, path):
-        self.path = pathlib.Path(path)
-        self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-
-    def __enter__(self):
-        self.file = open(self.temporary, "wb")
-        return self.file
-
-    def __exit__(self, error, *_):
-        self.file.close()
-        if error is None:
-            os.replace(self.temporary, self.path)
-        else:
-            self.temporary.unlink(missing_ok=True)

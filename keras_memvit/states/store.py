@@ -1,13 +1,20 @@
 """A store of frozen states, to train from in place of images."""
 
+import copy
 import json
 import math
+import os
 import pathlib
+from collections.abc import Iterable
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 
+from keras_memvit.backbones.same_backbone import require_same_backbone
+from keras_memvit.backbones.vit_backbone import ViTBackbone
 from keras_memvit.states.shards import Shard
+from keras_memvit.states.shards import flatten_targets
 from keras_memvit.states.shards import stack_targets
 from keras_memvit.states.shards import unflatten_targets
 
@@ -42,7 +49,7 @@ class StateStore:
     ```
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike) -> None:
         self.path = pathlib.Path(path)
         card = read_card(self.path)
         if card is None or card["images"] is None:
@@ -69,23 +76,41 @@ class StateStore:
             if view == 0:
                 self.targets = stack_targets([shard.targets() for shard in found])
 
-    def check(self, backbone):
+    def check(self, backbone: ViTBackbone) -> None:
         """Refuses another backbone, image size or preprocessing."""
-        fingerprint = backbone.fingerprint()
-        if fingerprint != self.card["backbone"]:
-            raise ValueError(
-                f"The store at {self.path} belongs to another backbone (weights, image "
-                "shape or image statistics differ): it was computed by "
-                f"{self.card['backbone'][:12]} at image shape "
-                f"{self.card['image_shape']}. Received: a backbone {fingerprint[:12]} "
-                f"at {list(backbone.image_shape)}"
-            )
+        made_with = (self.card["backbone"], self.card["image_shape"])
+        require_same_backbone(backbone, *made_with, f"The store at {self.path}")
 
-    def batches(self, batch_size=32, shuffle=False, seed=0):
+    def labelled_for(self, names: Iterable[str]) -> "StateStore":
+        """The same states for other tasks, which all learn from the same labels.
+
+        Args:
+            names: task names.
+
+        Returns:
+            A new `StateStore`; this one stays as it is.
+
+        Raises:
+            ValueError: unless the store holds the labels of one task.
+        """
+        labels, weights = map(_values, unflatten_targets(self.targets))
+        if len(labels) != 1 or len(weights) > 1:
+            raise ValueError(
+                f"The store at {self.path} must hold the labels and at most the sample "
+                f"weights of one task. Received: {sorted(self.targets)}"
+            )
+        other = copy.copy(self)
+        sample_weight = weights[0] if weights else None  # of every task
+        other.targets = flatten_targets(dict.fromkeys(names, labels[0]), sample_weight)
+        return other
+
+    def batches(
+        self, batch_size: int = 32, shuffle: bool = False, seed: int = 0
+    ) -> "StateBatches":
         """The store as a `keras.utils.PyDataset` of batches."""
         return StateBatches(self, batch_size, shuffle, seed)
 
-    def rows(self, indices, view=0):
+    def rows(self, indices: Sequence[int], view: int = 0) -> np.ndarray:
         """States of some images, `(n, L, T, D)`; bfloat16 as its bits, int16.
 
         NumPy knows no bfloat16: its bits travel to every backend as they are.
@@ -97,14 +122,16 @@ class StateStore:
             row[...] = states[i // size][i % size]
         return batch
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.num_images
 
 
 class StateBatches(keras.utils.PyDataset):
     """Batches `({"states": states}, labels[, weights])`, each epoch in its order."""
 
-    def __init__(self, store, batch_size, shuffle, seed):
+    def __init__(
+        self, store: StateStore, batch_size: int, shuffle: bool, seed: int
+    ) -> None:
         super().__init__()
         self.store = store
         self.batch_size = batch_size
@@ -112,7 +139,7 @@ class StateBatches(keras.utils.PyDataset):
         self.seed = seed
         self.set_epoch(0)
 
-    def set_epoch(self, epoch):
+    def set_epoch(self, epoch: int) -> None:
         """Decides the order and the view by the epoch."""
         self.view = epoch % self.store.num_views
         self.order = np.arange(self.store.num_images)
@@ -133,6 +160,13 @@ class StateBatches(keras.utils.PyDataset):
         if sample_weight is None:
             return inputs, labels
         return inputs, labels, sample_weight
+
+
+def _values(targets):
+    """The arrays of one array, of a dict of them, or of None."""
+    if isinstance(targets, dict):
+        return list(targets.values())
+    return [] if targets is None else [targets]
 
 
 def _aligned(shape, dtype):

@@ -2,20 +2,22 @@
 
 import datetime
 import math
+import os
 import pathlib
 import shutil
 import time
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_memvit.backbones.vit_backbone import ViTBackbone
+from keras_memvit.files.atomic import write_json
 from keras_memvit.states.shards import DTYPES
 from keras_memvit.states.shards import Shard
 from keras_memvit.states.shards import flatten_targets
 from keras_memvit.states.shards import stack_targets
-from keras_memvit.states.shards import write_json
 from keras_memvit.states.store import CARD
 from keras_memvit.states.store import StateStore
 from keras_memvit.states.store import read_card
@@ -25,16 +27,16 @@ SPARE = 0.05  # the share of the disk that is left free
 
 
 def precompute(
-    model,
-    dataset,
-    path,
+    model: keras.Model,
+    dataset: Any,
+    path: str | os.PathLike,
     *,
-    dtype="bfloat16",
-    views=1,
-    batch_size=32,
-    process=(0, 1),
-    verbose=1,
-):
+    dtype: str = "bfloat16",
+    views: int = 1,
+    batch_size: int = 32,
+    process: tuple[int, int] = (0, 1),
+    verbose: int = 1,
+) -> StateStore | None:
     """Computes the frozen states of a data set once, for any number of trainings.
 
     Under the mask the base stream depends on the image alone. Each layer's
@@ -196,7 +198,7 @@ class _Writer:
             )
 
     def _estimate(self, images):
-        """Says, once, how long it takes, by timing one batch behind the first."""
+        """Says, once, how long it takes, by timing one batch after the first."""
         self.encoder.predict_on_batch(images)  # compiles
         start = time.perf_counter()
         self.encoder.predict_on_batch(images)

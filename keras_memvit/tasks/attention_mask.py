@@ -3,10 +3,16 @@
 import numpy as np
 
 from keras_memvit.tasks.sees import visible_tasks
+from keras_memvit.tasks.spec import TaskSpec
 from keras_memvit.tasks.spec import parse_tasks
 
 
-def attention_mask(tasks, num_patches, *, num_base_tokens=1):
+def attention_mask(
+    tasks: dict[str, int] | list[TaskSpec],
+    num_patches: int,
+    *,
+    num_base_tokens: int = 1,
+) -> np.ndarray:
     """Who may attend to whom: the paper's Table 1 for any "sees" relation.
 
     With base tokens `X` (class token, register tokens, patches), class tokens
@@ -22,9 +28,10 @@ def attention_mask(tasks, num_patches, *, num_base_tokens=1):
 
     Args:
         tasks: a dict `{name: num_classes}` or a list of `TaskSpec`.
-        num_patches: int. Number `N` of image patches.
+        num_patches: int. Number `N` of image patches, at least 1.
         num_base_tokens: int. Tokens in front of the patches: the class token
-            and any register or distillation tokens. Defaults to `1`.
+            and any register or distillation tokens; 0 where there are none.
+            Defaults to `1`.
 
     Returns:
         A NumPy boolean array of shape `(T + K, T + K + M)`, `True` = may
@@ -41,13 +48,13 @@ def attention_mask(tasks, num_patches, *, num_base_tokens=1):
     (7, 17)
     """
     specs = parse_tasks(tasks)
-    for argument, value in (
-        ("num_patches", num_patches),
-        ("num_base_tokens", num_base_tokens),
+    for argument, value, least in (
+        ("num_patches", num_patches, 1),
+        ("num_base_tokens", num_base_tokens, 0),
     ):
-        if int(value) != value or value < (argument == "num_patches"):
+        if int(value) != value or value < least:
             raise ValueError(
-                f"`{argument}` must be a positive integer. "
+                f"`{argument}` must be an integer of at least {least}. "
                 f"Received: {argument}={value!r}"
             )
     sees = visible_tasks(specs)

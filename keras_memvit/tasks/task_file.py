@@ -9,12 +9,11 @@ backbone's fingerprint, and the fingerprints of the tasks that it sees.
 
 import hashlib
 import json
-import os
 import pathlib
-import tempfile
 
 import numpy as np
 
+from keras_memvit.files.atomic import write_whole
 from keras_memvit.tasks.spec import TaskSpec
 
 FORMAT = 1
@@ -52,23 +51,7 @@ def write_task_file(path, arrays, card):
             "learning rate."
         )
     card = {"format": FORMAT, **card}
-    write_atomically(path, save(arrays, metadata={ENTRY: json.dumps(card)}))
-
-
-def write_atomically(path, content):
-    """Writes bytes beside `path`, then renames: the old file or the new one."""
-    path = pathlib.Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        pathlib.Path(temporary).unlink(missing_ok=True)
-        raise
+    write_whole(path, save(arrays, metadata={ENTRY: json.dumps(card)}))
 
 
 def read_card(path):

@@ -28,7 +28,13 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
     0.1
     """
 
-    def __init__(self, learning_rate, warmup_steps=5, total_steps=None, start=0):
+    def __init__(
+        self,
+        learning_rate: float,
+        warmup_steps: int = 5,
+        total_steps: int | None = None,
+        start: int = 0,
+    ) -> None:
         if not learning_rate > 0:
             raise ValueError(
                 "`learning_rate` must be positive. "
@@ -45,7 +51,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         self.start = start
         self.follows_fit = total_steps is None
 
-    def span(self, start, total_steps):
+    def span(self, start: int, total_steps: int | None) -> bool:
         """Sets what one `fit` covers; returns whether that is a change."""
         if not self.follows_fit or (start, total_steps) == (
             self.start,
@@ -65,7 +71,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
             factor = factor * (0.5 + 0.5 * ops.cos(math.pi * progress))
         return self.learning_rate * factor
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             "learning_rate": self.learning_rate,
             "warmup_steps": self.warmup_steps,
@@ -74,7 +80,11 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
-def paper_optimizer(learning_rate=0.1, warmup_steps=5, total_steps=None):
+def paper_optimizer(
+    learning_rate: float = 0.1,
+    warmup_steps: int = 5,
+    total_steps: int | None = None,
+) -> keras.optimizers.SGD:
     """SGD as the paper trains: momentum, clipping, warm-up, cosine decay.
 
     Momentum 0.9; gradients clipped to a global norm of 1. The paper does not
@@ -103,8 +113,11 @@ def paper_optimizer(learning_rate=0.1, warmup_steps=5, total_steps=None):
 
 
 def adamw_optimizer(
-    learning_rate=3e-3, warmup_steps=5, total_steps=None, weight_decay=0.01
-):
+    learning_rate: float = 3e-3,
+    warmup_steps: int = 5,
+    total_steps: int | None = None,
+    weight_decay: float = 0.01,
+) -> keras.optimizers.AdamW:
     """AdamW with the paper's clipping and warm-up, and cosine decay.
 
     For what SGD trains slowly: a deep readout (about `3e-3`), a class token with

@@ -1,11 +1,11 @@
 """Training a model of several tasks with `compile`, `fit` and `evaluate`."""
 
-import math
 import warnings
 
 import keras
 import numpy as np
 
+from keras_memvit.training.data_length import num_batches
 from keras_memvit.training.fit_callbacks import EpochOfData
 from keras_memvit.training.fit_callbacks import LabelCheck
 from keras_memvit.training.jax_state import restores_variables
@@ -276,7 +276,7 @@ class TaskTrainer:
         schedule = getattr(self.optimizer, "_learning_rate", None)
         if not isinstance(schedule, WarmupCosine):
             return False
-        steps = kwargs.get("steps_per_epoch") or _num_batches(
+        steps = kwargs.get("steps_per_epoch") or num_batches(
             x, batch_size or 32, kwargs.get("validation_split", 0.0)
         )
         if steps is None:
@@ -284,21 +284,6 @@ class TaskTrainer:
         first_epoch = kwargs.get("initial_epoch", 0)
         done = int(self.optimizer.iterations.numpy()) - first_epoch * steps
         return schedule.span(max(done, 0), steps * epochs)
-
-
-def _num_batches(x, batch_size, validation_split):
-    """Batches an epoch, or None if the data set does not tell."""
-    if hasattr(x, "num_batches"):  # PyDataset
-        return x.num_batches
-    if hasattr(x, "cardinality"):  # tf.data
-        count = int(x.cardinality())
-        return count if count > 0 else None
-    if isinstance(x, (list, tuple, dict)):
-        x = x[0] if isinstance(x, (list, tuple)) else next(iter(x.values()))
-    if hasattr(x, "shape"):
-        kept = int(math.floor(x.shape[0] * (1.0 - (validation_split or 0.0))))
-        return math.ceil(kept / batch_size)
-    return len(x) if hasattr(x, "__len__") else None
 
 
 def _as_indices(labels):

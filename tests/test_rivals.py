@@ -6,8 +6,8 @@ import pytest
 from conftest import make_backbone
 from conftest import snapshot
 
-from keras_memvit import baselines
 from keras_memvit.recipes import baseline
+from keras_memvit.rivals import RIVALS
 
 D, MLP, CLASSES = 32, 64, 3
 TRAINED = {
@@ -29,7 +29,7 @@ def make(regime, **options):
     return backbone, baseline(backbone, CLASSES, regime, **options)
 
 
-@pytest.mark.parametrize("regime", baselines.REGIMES)
+@pytest.mark.parametrize("regime", RIVALS)
 def test_a_regime_starts_as_the_backbone_and_trains_what_it_says(regime, images):
     backbone, model = make(regime, rank=4)
     expected = count(backbone.weights) + TRAINED["head"]
