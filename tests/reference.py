@@ -126,7 +126,8 @@ def _readout_features(spec, task, blocks, states, backbone):
         grid = backbone.patch_embedding.grid_shape
         return [_side(task, spec.readout, states, grid)]
     if spec.readout.name == "mean_patch":
-        return [states[-1][:, -backbone.num_patches :].mean(axis=1)]
+        mean = states[-1][:, -backbone.num_patches :].mean(axis=1)
+        return [mean * _np(task.variables_by_name["scale"])]
     return []
 
 

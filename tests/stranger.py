@@ -1,25 +1,13 @@
-"""The readout of `keras_memvit.readouts.Readout`'s docstring, a stranger's."""
+"""The readout that `docs/readouts.md` shows, as the page has it."""
 
-import dataclasses
+import pathlib
+import re
 
-import keras
+PAGE = pathlib.Path(__file__).parents[1] / "docs" / "readouts.md"
 
-import keras_memvit
-
-
-@keras_memvit.readouts.register
-@dataclasses.dataclass(frozen=True)
-class MeanPatch(keras_memvit.readouts.Readout):
-    """The mean of the last layer's patches."""
-
-    name = "mean_patch"
-
-    def num_features(self, backbone):
-        return backbone.hidden_dim
-
-    def step(self, tasks, layer, block, base, state):
-        return base.normed
-
-    def features(self, tasks, backbone, state):
-        patches = state[:, backbone.num_base_tokens :]
-        return [keras.ops.mean(patches, axis=1)] * len(tasks)
+(_code,) = [
+    code
+    for code in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
+    if "class MeanPatch" in code
+]
+exec(compile(_code, str(PAGE), "exec"), globals())

@@ -46,7 +46,8 @@ class Readout:
     with `keras.ops` alone, so that it runs on every backend; a task's tensors are
     float32, the base tokens are of the backbone's precision.
 
-    Example: the mean of the last layer's patches.
+    Example: the mean of the last layer's patches (`docs/readouts.md` has one with
+    parameters).
 
     ```python
     @keras_memvit.readouts.register

@@ -1,6 +1,9 @@
 """Readouts by name: what a task's spec, its file and a model's config hold of one."""
 
+import weakref
+
 _READOUTS = {}
+_CLASSES = weakref.WeakSet()  # with those of a notebook's cell that was run again
 
 
 def register_readout(cls):
@@ -29,6 +32,7 @@ def register_readout(cls):
             f"name={name!r}, which is {known.__qualname__}'s"
         )
     _READOUTS[name] = cls
+    _CLASSES.add(cls)
     return cls
 
 
@@ -57,7 +61,7 @@ def get_readout(value):
             raise ValueError(
                 f"`readout` {cls.name!r} does not take the arguments {config}: {error}"
             ) from error
-    if _READOUTS.get(getattr(value, "name", None)) is type(value):
+    if type(value) in _CLASSES:
         return value
     raise ValueError(
         f"`readout` must be one of {sorted(_READOUTS)}, or an object of a registered "
