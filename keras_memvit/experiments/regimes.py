@@ -2,8 +2,6 @@
 
 import dataclasses
 
-OPTIMIZERS = ("adamw", "sgd")  # sgd is the paper's
-
 
 @dataclasses.dataclass(frozen=True)
 class Regime:
