@@ -1,25 +1,30 @@
 """`build`: from a pretrained backbone to a model that can be trained."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from keras_memvit.backbones.convert import convert
 from keras_memvit.models.memory_vit import MemoryViT
 from keras_memvit.models.unmasked_vit import UnmaskedViT
+from keras_memvit.readouts import Readout
+from keras_memvit.tasks.spec import Tasks
 from keras_memvit.tasks.spec import parse_tasks
 
 ATTENTIONS = ("masked", "unmasked")
 
 
 def build(
-    backbone,
-    tasks,
+    backbone: Any,
+    tasks: Tasks,
     *,
-    num_memory_tokens=5,
-    readout="class_token",
-    attention="masked",
-    image_shape=None,
-    image_mean=None,
-    image_std=None,
-    dtype=None,
-):
+    num_memory_tokens: int = 5,
+    readout: str | dict | Readout = "class_token",
+    attention: str = "masked",
+    image_shape: Sequence[int] | None = None,
+    image_mean: float | Sequence[float] | None = None,
+    image_std: float | Sequence[float] | None = None,
+    dtype: Any = None,
+) -> MemoryViT | UnmaskedViT:
     """Adds tasks with learnable memory to a pretrained Vision Transformer.
 
     The caller's backbone is copied, never changed; a `ViTBackbone` that is

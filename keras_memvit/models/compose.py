@@ -1,14 +1,17 @@
 """New models from old ones: side by side, built upon, or a part."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from keras_memvit.models.memory_vit import MemoryViT
 from keras_memvit.models.unmasked_vit import UnmaskedViT
+from keras_memvit.readouts import Readout
 from keras_memvit.tasks.sees import visible_tasks
+from keras_memvit.tasks.spec import Tasks
 from keras_memvit.tasks.spec import parse_tasks
 
 
-def concatenate(models):
+def concatenate(models: Sequence[MemoryViT]) -> MemoryViT:
     """Puts independently trained tasks side by side in one model.
 
     The paper's model concatenation: one forward pass answers every task, each
@@ -59,14 +62,14 @@ def concatenate(models):
 
 
 def extend(
-    model,
-    tasks,
+    model: MemoryViT,
+    tasks: Tasks,
     *,
-    sees=None,
-    num_memory_tokens=5,
-    readout="class_token",
-    freeze=True,
-):
+    sees: Sequence[str] | None = None,
+    num_memory_tokens: int = 5,
+    readout: str | dict | Readout = "class_token",
+    freeze: bool = True,
+) -> MemoryViT:
     """Adds tasks that may read the model's tasks, and changes none of these.
 
     The paper's model extension: a new class token also attends to the class
@@ -119,7 +122,7 @@ def extend(
     return extended
 
 
-def select(model, names):
+def select(model: MemoryViT, names: str | Sequence[str]) -> MemoryViT:
     """A model of some of the tasks, and of those that they see.
 
     Args:

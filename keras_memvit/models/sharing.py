@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 from keras_memvit.backbones.convert import convert
 from keras_memvit.backbones.same_backbone import require_same_backbone
@@ -21,7 +23,7 @@ from keras_memvit.tasks.task_file import write_task_file
 from keras_memvit.version import __version__
 
 
-def save_task(model, name, path):
+def save_task(model: TaskModel, name: str, path: str | os.PathLike) -> None:
     """Saves one task: class token, memory, readout, head, spec; no backbone weight.
 
     The file is written under another name and renamed when whole: killed at
@@ -61,7 +63,7 @@ def save_task(model, name, path):
     write_task_file(os.fspath(path), layers[name].arrays(), card)
 
 
-def load_task(model, path):
+def load_task(model: Any, path: str | os.PathLike) -> TaskModel:
     """Adds a saved task, or a folder of them, to a model.
 
     Args:
@@ -93,7 +95,9 @@ def load_task(model, path):
     return _add(model, cards)
 
 
-def inspect(path, print_fn=None):
+def inspect(
+    path: str | os.PathLike, print_fn: Callable[[str], Any] | None = None
+) -> None:
     """Prints a task file's card without loading a model.
 
     Args:

@@ -3,6 +3,8 @@
 import dataclasses
 import operator
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from keras_memvit.tasks.readout_names import get_readout
 from keras_memvit.tasks.readout_names import readout_config
@@ -52,10 +54,10 @@ class TaskSpec:
     name: str
     num_classes: int
     num_memory_tokens: int = 5
-    sees: tuple = ()
-    class_names: tuple | None = None
+    sees: Sequence[str] = ()
+    class_names: Sequence[str] | None = None
     memory_norm: bool = True
-    readout: object = "class_token"
+    readout: Any = "class_token"
     num_query_tokens: dataclasses.InitVar[int | None] = None
 
     def __post_init__(self, num_query_tokens):
@@ -96,7 +98,7 @@ class TaskSpec:
     def _set(self, field, value):
         object.__setattr__(self, field, value)  # the dataclass is frozen
 
-    def get_config(self):
+    def get_config(self) -> dict:
         """Returns the arguments as a JSON-serialisable dict."""
         config = {
             field.name: getattr(self, field.name) for field in dataclasses.fields(self)
@@ -108,9 +110,13 @@ class TaskSpec:
         return config
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> "TaskSpec":
         """Rebuilds a spec from `get_config()`."""
         return cls(**config)
+
+
+# What `build` and `extend` take as `tasks`.
+Tasks = dict[str, int] | TaskSpec | Sequence[TaskSpec]
 
 
 def parse_tasks(tasks, num_memory_tokens=5, readout="class_token"):
