@@ -33,7 +33,10 @@ import keras_memvit
 # must then be confined to one core, or idling threads count too.
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
-DEEP = {"readout": "deep", "num_query_tokens": 4}
+READOUTS = {
+    "deep": keras_memvit.readouts.Deep(num_query_tokens=4),
+    "side": keras_memvit.readouts.Side(rank=16),
+}
 
 
 def timed_steps(size):
@@ -50,11 +53,11 @@ def timed_steps(size):
         steps["original"] = predict_step(original, normalized)
     steps["train"] = train_step(trained, images, {"a": labels})
     steps["ten_tasks"] = predict_step(many_task_model(backbone, 10), images)
-    deep = one_task_model(backbone, **DEEP)
-    steps["deep_train"] = train_step(deep, images, {"a": labels})
-    steps["deep_ten_tasks"] = predict_step(
-        many_task_model(backbone, 10, **DEEP), images
-    )
+    for name, readout in READOUTS.items():
+        one = one_task_model(backbone, readout=readout)
+        steps[f"{name}_train"] = train_step(one, images, {"a": labels})
+        ten = many_task_model(backbone, 10, readout=readout)
+        steps[f"{name}_ten_tasks"] = predict_step(ten, images)
     steps["fine_tuning"] = train_step(fine_tuning_model(backbone), images, labels)
     return steps
 

@@ -88,14 +88,14 @@ def _side(task, readout, states, grid):
     s, front = 0.0, states[0].shape[1] - grid[0] * grid[1]
     for i, u in enumerate(states):
         s = s + u @ w["side/input"][i]
-        joint = _standardized(s) @ w["side/query_key_value"][i]
+        y = _standardized(s)
         heads = (*s.shape[:2], readout.num_heads, -1)
-        q, k, v = (part.reshape(heads) for part in np.split(joint, 3, axis=-1))
+        parts = (y @ w["side/query"][i], y, y @ w["side/value"][i])
+        q, k, v = (part.reshape(heads) for part in parts)
         scores = np.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(q.shape[-1])
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         weights /= weights.sum(-1, keepdims=True)
-        found = np.einsum("bhqk,bkhd->bqhd", weights, v).reshape(s.shape)
-        s = s + found @ w["side/output"][i]
+        s = s + np.einsum("bhqk,bkhd->bqhd", weights, v).reshape(s.shape)
         x = _standardized(s)[:, front:].reshape(len(s), *grid, -1)
         for row, column in np.ndindex(grid):
             for i_row, i_column in np.ndindex(3, 3):

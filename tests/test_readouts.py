@@ -34,7 +34,7 @@ READOUTS = {
 OWN = {
     "class_token": 0,
     "deep": 2 * 2 * 32 + 2 * 2 * 32 * 3,
-    "side": 2 * (32 * 4 + 4 * 12 + 4 * 4 + 9 * 4 + 4 * 8 + 8 * 4) + 4 + 2 * 4 * 3,
+    "side": 2 * (32 * 4 + 6 * 4 * 4 + 9 * 4) + 4 + 2 * 4 * 3,
     "mean_patch": 32 + 32 * 3,
 }
 GRIDS = {"vit": (32, 48, 3), "registers": (48, 32, 3), "no_class_token": (64, 80, 3)}
@@ -243,7 +243,7 @@ def test_the_saved_model_and_onnx_answer_as_the_model(images, tmp_path):
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: readouts.Side(rank=10), "multiple of `num_heads`.*rank=10"),
+        (lambda: readouts.Side(10, num_heads=4), "multiple of `num_heads`.*rank=10"),
         (lambda: readouts.Side(rank=0), "`rank` of the readout 'side'.*rank=0"),
         (lambda: readouts.Side(num_heads=2.0), "`num_heads`.*num_heads=2.0"),
         (lambda: readouts.Deep(0), "num_query_tokens=0"),

@@ -6,7 +6,7 @@ Example:
 
 >>> task = keras_memvit.TaskSpec("count", 8, readout="side")
 >>> task.readout
-Side(rank=16, num_heads=4)
+Side(rank=16, num_heads=1)
 """
 
 from keras_memvit.readouts.class_token import ClassToken
