@@ -1,6 +1,7 @@
 """Images to logits: the frozen base stream and the task stream beside it."""
 
 import contextlib
+import contextvars
 
 import keras
 from keras import ops
@@ -13,6 +14,10 @@ from keras_memvit.tasks.spec import BASE
 from keras_memvit.tasks.spec import TaskSpec
 
 ATTENTIONS = ("masked", "unmasked")
+
+# By an encoder's id, the names of the tasks that this thread computes: in a model
+# that trains, another thread may predict all of them.
+_computed = contextvars.ContextVar("computed", default={})  # noqa: B039 (never changed)
 
 
 @keras.saving.register_keras_serializable(package="keras_memvit")
@@ -68,7 +73,6 @@ class TwoStreamEncoder(keras.layers.Layer):
         self.classifier = classifier
         if classifier is not None:
             classifier.trainable = False
-        self._computed = frozenset(spec.name for spec in self.specs)
         self.tasks = [
             TaskTokens(
                 backbone.num_layers,
@@ -102,12 +106,12 @@ class TwoStreamEncoder(keras.layers.Layer):
             names: task names.
         """
         sees = visible_tasks(self.specs)
-        before = self._computed
-        self._computed = frozenset(names).union(*(sees[name] for name in names))
+        names = frozenset(names).union(*(sees[name] for name in names))
+        token = _computed.set({**_computed.get(), id(self): names})
         try:
             yield
         finally:
-            self._computed = before
+            _computed.reset(token)
 
     def call(self, images):
         if self.attention == "unmasked":
@@ -177,12 +181,17 @@ class TwoStreamEncoder(keras.layers.Layer):
             x = block(x, memory=self.memory(i), memory_norm=memory_norm)
         return self.backbone.norm(x)
 
+    def _computed_specs(self):
+        names = _computed.get().get(id(self))
+        return [spec for spec in self.specs if names is None or spec.name in names]
+
     def _computed_tasks(self):
-        return [task for task in self.tasks if task.name in self._computed]
+        names = {spec.name for spec in self._computed_specs()}
+        return [task for task in self.tasks if task.name in names]
 
     def _layout(self):
         """The layout of the tasks that are computed."""
-        return layout_of(tuple(s for s in self.specs if s.name in self._computed))
+        return layout_of(tuple(self._computed_specs()))
 
     def class_tokens(self, batch):
         """The first block's class tokens, (B, K, D)."""

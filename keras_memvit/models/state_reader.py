@@ -1,6 +1,10 @@
 """Training, evaluation and prediction from a store of frozen states."""
 
 import contextlib
+import functools
+import inspect
+
+from keras_memvit.training.loops import TaskLoops
 
 FUNCTIONS = ("train_function", "test_function", "predict_function")
 
@@ -25,36 +29,46 @@ class StateReader:
         super().compile(*args, **kwargs)
         self._state_functions = {}
 
-    def fit(self, x=None, y=None, batch_size=None, epochs=1, **kwargs):
-        validation = kwargs.get("validation_data")
+    @functools.wraps(TaskLoops.fit)
+    def fit(self, *args, **kwargs):
+        given = _arguments(TaskLoops.fit, self, *args, **kwargs)
+        x, validation = given.pop("x", None), given.get("validation_data")
         if not is_store(x):
             _refuse("validation_data", validation, "x holds images")
-            return super().fit(x, y, batch_size, epochs, **kwargs)
+            return super().fit(x, **given)
         if validation is not None and not is_store(validation):
             raise ValueError(
                 "`validation_data` must be a StateStore where `x` is one. Received "
                 f"one of type {type(validation).__name__}"
             )
-        batch_size = batch_size or 32
-        with self._reading(x, y):
+        batch_size = given.pop("batch_size", None) or 32
+        with self._reading(x, given.pop("y", None)):
             if validation is not None:
                 validation.check(self.backbone)
-                size = kwargs.pop("validation_batch_size", None) or batch_size
-                kwargs["validation_data"] = validation.batches(size)
-            batches = x.batches(batch_size, shuffle=kwargs.pop("shuffle", True))
-            return super().fit(batches, epochs=epochs, **kwargs)
+                size = given.pop("validation_batch_size", None) or batch_size
+                given["validation_data"] = validation.batches(size)
+            batches = x.batches(batch_size, shuffle=given.pop("shuffle", True))
+            return super().fit(batches, **given)
 
-    def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
+    @functools.wraps(TaskLoops.evaluate)
+    def evaluate(self, *args, **kwargs):
+        given = _arguments(TaskLoops.evaluate, self, *args, **kwargs)
+        x = given.pop("x", None)
         if not is_store(x):
-            return super().evaluate(x, y, batch_size=batch_size, **kwargs)
-        with self._reading(x, y):
-            return super().evaluate(x.batches(batch_size or 32), **kwargs)
+            return super().evaluate(x, **given)
+        batch_size = given.pop("batch_size", None) or 32
+        with self._reading(x, given.pop("y", None)):
+            return super().evaluate(x.batches(batch_size), **given)
 
-    def predict(self, x, batch_size=None, **kwargs):
+    @functools.wraps(TaskLoops.predict)
+    def predict(self, *args, **kwargs):
+        given = _arguments(TaskLoops.predict, self, *args, **kwargs)
+        x = given.pop("x")
         if not is_store(x):
-            return super().predict(x, batch_size=batch_size, **kwargs)
+            return super().predict(x, **given)
+        batch_size = given.pop("batch_size", None) or 32
         with self._reading(x):
-            return super().predict(x.batches(batch_size or 32), **kwargs)
+            return super().predict(x.batches(batch_size), **given)
 
     @contextlib.contextmanager
     def _reading(self, store, y=None):
@@ -83,6 +97,14 @@ class StateReader:
 def is_store(data):
     """Whether this is a `StateStore`."""
     return hasattr(data, "state_shape")
+
+
+def _arguments(method, *args, **kwargs):
+    """What was given, by name, whether by position or not."""
+    given = inspect.signature(method).bind(*args, **kwargs).arguments
+    given.pop("self")
+    others = given.pop("kwargs", {})
+    return {**given, **others}
 
 
 def _refuse(argument, value, because):

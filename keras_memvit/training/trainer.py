@@ -1,16 +1,13 @@
 """Training a model of several tasks with `compile`, `fit` and `evaluate`."""
 
 import math
-import warnings
 
 import keras
 import numpy as np
 
-from keras_memvit.training.fit_callbacks import EpochOfData
-from keras_memvit.training.fit_callbacks import LabelCheck
-from keras_memvit.training.jax_state import restores_variables
 from keras_memvit.training.labels import check_labels
 from keras_memvit.training.labels import labels_by_task
+from keras_memvit.training.loops import TaskLoops
 from keras_memvit.training.objectives import build_objectives
 from keras_memvit.training.objectives import parse_class_weight
 from keras_memvit.training.rate_multipliers import rate_multipliers
@@ -21,7 +18,7 @@ from keras_memvit.training.task_optimizers import TaskOptimizers
 AUTO = "auto"
 
 
-class TaskTrainer:
+class TaskTrainer(TaskLoops):
     """Keras' trainer for models whose outputs and labels are dicts by task.
 
     A mixin in front of `keras.Model`; the model has `specs` and
@@ -157,53 +154,6 @@ class TaskTrainer:
         labels = self._labels_by_task(y)
         return self.encoder.computing_only(labels or self.task_layers)
 
-    def fit(self, x=None, y=None, batch_size=None, epochs=1, **kwargs):
-        """Trains the model; the arguments are those of `keras.Model.fit`.
-
-        Labels are a dict by task name, or an array where one task is trained;
-        -1 or a missing key is "no label". `class_weight` is a dict by task
-        name, `{task: {class: weight}}`, or `{class: weight}` for one task.
-        """
-        self._require_compiled()
-        y = self._check_labels(y)
-        if isinstance(kwargs.get("validation_data"), tuple):
-            self._check_labels(*kwargs["validation_data"][1:2])
-        stale = self._set_class_weight(kwargs.pop("class_weight", None))
-        stale |= self._span_schedule(x, batch_size, epochs, kwargs)
-        if stale:
-            self.train_function = None  # its constants changed: trace anew
-        callbacks = kwargs.pop("callbacks", None)
-        if not isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks = [*_flatten(callbacks), LabelCheck()]
-            if hasattr(x, "set_epoch"):  # it has an order of its own each epoch
-                callbacks.append(EpochOfData(x))
-                kwargs["shuffle"] = False
-        with restores_variables(self), warnings.catch_warnings():
-            # A task without labels in a batch has none, and that is meant.
-            warnings.filterwarnings("ignore", "Gradients do not exist", UserWarning)
-            return super().fit(
-                x,
-                y,
-                batch_size=batch_size,
-                epochs=epochs,
-                callbacks=callbacks,
-                **kwargs,
-            )
-
-    def evaluate(self, x=None, y=None, **kwargs):
-        """Evaluates the model; the arguments are those of `keras.Model.evaluate`."""
-        self._require_compiled()
-        y = self._check_labels(y)
-        with restores_variables(self):
-            result = super().evaluate(x, y, **kwargs)
-        self.raise_label_errors()
-        return result
-
-    def predict(self, x, *args, **kwargs):
-        """Logits by task name; the arguments are those of `keras.Model.predict`."""
-        with restores_variables(self):
-            return super().predict(x, *args, **kwargs)
-
     def raise_label_errors(self):
         """Raises if labels out of range were met since the metrics were reset."""
         for objective in self.objectives.values():
@@ -287,9 +237,3 @@ def _as_indices(labels):
 
 def _same(a, b):
     return (a is None) == (b is None) and (a is None or np.array_equal(a, b))
-
-
-def _flatten(callbacks):
-    if callbacks is None:
-        return []
-    return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
