@@ -12,9 +12,11 @@ times: in callbacks, in other threads, after an error. The frozen ones are
 arguments of the compiled step all the same, not constants in it, so that weights
 loaded into the backbone are seen, and they are no results of it.
 
-What it costs: the task's own values, optimiser state included, exist twice during
-a step (1 % of a backbone for a task with Adam), where donation saved one of them.
-@TIMES@
+What it costs: the tasks' own values, optimiser state included, exist twice during a
+step, where donation saved one of them: 0.6 MB for a task with Adam on ViT-S/14, whose
+backbone has 86 MB and exists once. CPU time of a training step there (98 px, batch of
+8): 212 ms, as in Keras' own loop (211); reading and writing the variables takes
+0.01 ms of it with one task, 2 ms with 200.
 """
 
 import contextlib
@@ -135,7 +137,7 @@ class _Variables:
         }
 
     # Past `value` and `assign`, whose checks took 37 ms a step with 200 tasks and Adam
-    # (10,000 variables), not @FAST@ ms: types and shapes are those of the last step.
+    # (10,000 variables), not 2 ms: types and shapes are those of the last step.
     def values(self, kind):
         return [variable._value for variable in self._by_kind[kind]]
 
