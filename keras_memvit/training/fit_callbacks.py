@@ -8,8 +8,6 @@ class LabelCheck(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         if batch == 0:  # early, where it costs one synchronisation an epoch
-            if keras.backend.backend() == "jax":
-                self.model.jax_state_sync()
             self.model.raise_label_errors()
 
     def on_epoch_end(self, epoch, logs=None):

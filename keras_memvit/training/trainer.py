@@ -1,31 +1,24 @@
 """Training a model of several tasks with `compile`, `fit` and `evaluate`."""
 
-import warnings
-
 import keras
 import numpy as np
 
 from keras_memvit.training.data_length import num_batches
-from keras_memvit.training.fit_callbacks import EpochOfData
-from keras_memvit.training.fit_callbacks import LabelCheck
-from keras_memvit.training.jax_state import restores_variables
 from keras_memvit.training.labels import check_labels
 from keras_memvit.training.labels import labels_by_task
+from keras_memvit.training.loops import TaskLoops
 from keras_memvit.training.objectives import build_objectives
 from keras_memvit.training.objectives import parse_class_weight
 from keras_memvit.training.rate_multipliers import rate_multipliers
 from keras_memvit.training.schedules import WarmupCosine
 from keras_memvit.training.schedules import paper_optimizer
 from keras_memvit.training.step_plan import planned
-from keras_memvit.training.store_inputs import is_store
-from keras_memvit.training.store_inputs import refuse_labels
-from keras_memvit.training.store_inputs import store_batches
 from keras_memvit.training.task_optimizers import TaskOptimizers
 
 AUTO = "auto"
 
 
-class TaskTrainer:
+class TaskTrainer(TaskLoops):
     """Keras' trainer for models whose outputs and labels are dicts by task.
 
     A mixin in front of `keras.Model`; the model has `specs` and
@@ -169,65 +162,6 @@ class TaskTrainer:
         labels = self._labels_by_task(y)
         return planned(self.encoder, labels or self.task_layers, self.train_seen)
 
-    def fit(self, x=None, y=None, batch_size=None, epochs=1, **kwargs):
-        """Trains the model; the arguments are those of `keras.Model.fit`.
-
-        Labels are a dict by task name, or an array where one task is trained;
-        -1 or a missing key is "no label". `class_weight` is a dict by task
-        name, `{task: {class: weight}}`, or `{class: weight}` for one task.
-        """
-        self._require_compiled()
-        if is_store(x):
-            refuse_labels(y)
-            x = store_batches(x, self, batch_size, kwargs.pop("shuffle", True))
-        if is_store(kwargs.get("validation_data")):
-            size = kwargs.pop("validation_batch_size", None) or batch_size
-            store = kwargs["validation_data"]
-            kwargs["validation_data"] = store_batches(store, self, size)
-        y = self._check_labels(y)
-        if isinstance(kwargs.get("validation_data"), tuple):
-            self._check_labels(*kwargs["validation_data"][1:2])
-        stale = self._set_class_weight(kwargs.pop("class_weight", None))
-        stale |= self._span_schedule(x, batch_size, epochs, kwargs)
-        if stale:
-            self.train_function = None  # its constants changed: trace anew
-        callbacks = kwargs.pop("callbacks", None)
-        if not isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks = [*_flatten(callbacks), LabelCheck()]
-            if hasattr(x, "set_epoch"):  # it has an order of its own each epoch
-                callbacks.append(EpochOfData(x))
-                kwargs["shuffle"] = False
-        with restores_variables(self), warnings.catch_warnings():
-            # A task without labels in a batch has none, and that is meant.
-            warnings.filterwarnings("ignore", "Gradients do not exist", UserWarning)
-            return super().fit(
-                x,
-                y,
-                batch_size=batch_size,
-                epochs=epochs,
-                callbacks=callbacks,
-                **kwargs,
-            )
-
-    def evaluate(self, x=None, y=None, **kwargs):
-        """Evaluates the model; the arguments are those of `keras.Model.evaluate`."""
-        self._require_compiled()
-        if is_store(x):
-            refuse_labels(y)
-            x = store_batches(x, self, kwargs.pop("batch_size", None))
-        y = self._check_labels(y)
-        with restores_variables(self):
-            result = super().evaluate(x, y, **kwargs)
-        self.raise_label_errors()
-        return result
-
-    def predict(self, x, *args, **kwargs):
-        """Logits by task name; the arguments are those of `keras.Model.predict`."""
-        if is_store(x):
-            x = store_batches(x, self, kwargs.pop("batch_size", None))
-        with restores_variables(self):
-            return super().predict(x, *args, **kwargs)
-
     def raise_label_errors(self):
         """Raises if labels out of range were met since the metrics were reset."""
         for objective in self.objectives.values():
@@ -296,9 +230,3 @@ def _as_indices(labels):
 
 def _same(a, b):
     return (a is None) == (b is None) and (a is None or np.array_equal(a, b))
-
-
-def _flatten(callbacks):
-    if callbacks is None:
-        return []
-    return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
