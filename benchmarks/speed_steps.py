@@ -47,8 +47,9 @@ def train_step(model, images, labels, share=True):
 def _step(model, function, batch, training, share):
     """A function of no arguments that runs one step to its very end.
 
-    Keras' JAX functions take the model's state and donate it; `share` hands
-    them a copy, for a model that shares weights with another.
+    On JAX a model of tasks works on its variables; other models' functions take
+    the state and donate it: `share` hands them a copy, for a model that shares
+    weights with another.
     """
     if keras.backend.backend() == "torch":
         return lambda: _wait(function([batch]))
@@ -56,6 +57,14 @@ def _step(model, function, batch, training, share):
         return lambda: _wait(function(iter([batch]) if training else [batch]))
     import jax
 
+    if hasattr(model, "task_layers"):
+        trained = model.trainable_variables
+
+        def step_on_variables():
+            outputs, _ = function((), iter([batch]))
+            jax.block_until_ready((outputs, [v.value for v in trained]))
+
+        return step_on_variables
     state = jax_state(model, training)
     if share:
         state = jax.tree.map(jax.numpy.copy, state)
