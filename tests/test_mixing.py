@@ -91,8 +91,9 @@ def test_every_kind_of_data_set_mixes_and_trains(convert):
     history = model.fit(mixture, epochs=2, callbacks=[record], verbose=0).history
     assert {"a_accuracy", "b_accuracy", "a_loss", "b_loss"} <= set(history)
     assert np.all(np.isfinite(history["loss"]))
-    assert model.optimizer._learning_rate.total_steps == 2 * len(mixture)
-    steps = {k: int(o.iterations) for k, o in model.task_optimizers.inner.items()}
+    schedule = model.optimizer.inner_optimizer._learning_rate
+    assert schedule.total_steps == 2 * len(mixture)
+    steps = {k: int(o.iterations) for k, o in model.optimizer.inner.items()}
     assert steps == {"a": 10, "b": 4}
     result = model.evaluate(mixture, return_dict=True, verbose=0)
     x, y = datasets()["a"]

@@ -58,7 +58,7 @@ def test_multipliers_survive_saving(images, tmp_path):
     loaded.fit(images, LABELS, batch_size=8, verbose=0)
     after = snapshot(task.weights)
     assert (after[task.class_token.path] != before[task.class_token.path]).any()
-    for variable in task.head.weights:
+    for variable in task.parameter_groups["head"]:
         np.testing.assert_array_equal(after[variable.path], before[variable.path])
 
 
@@ -76,7 +76,31 @@ def test_wrong_multipliers_are_refused(factors, message):
         start_tasks(DEEP, "sgd", learning_rate_multipliers=factors)
 
 
-def test_nadam_takes_one_rate_a_task(images):
-    model = start_tasks(DEEP, "nadam", learning_rate_multipliers={"a": {"head": 0.5}})
-    with pytest.raises(ValueError, match="one number a task with Nadam"):
-        model.fit(images, LABELS, batch_size=8, verbose=0)
+EXACT = {
+    "clipped": lambda rate: keras.optimizers.AdamW(
+        rate, weight_decay=0.1, global_clipnorm=0.1
+    ),
+    "nadam": lambda rate: keras.optimizers.Nadam(rate),
+    "averaged": lambda rate: keras.optimizers.SGD(
+        rate, momentum=0.9, use_ema=True, ema_momentum=0.5
+    ),
+    "accumulating": lambda rate: keras.optimizers.Adam(
+        rate, gradient_accumulation_steps=2
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_groups_are_one_task_to_all_but_the_rate(name, images):
+    """Two groups at (nearly) half the rate move as one optimiser at half the rate."""
+    weights = []
+    for rate, factors in [(0.02, {"a": {"head": 0.5 + 1e-7}}), (0.01, None)]:
+        if factors:
+            rest = ["class_token", "memory", "queries"]
+            factors["a"].update(dict.fromkeys(rest, 0.5))
+            factors["b"] = 0.5
+        model = start_tasks(DEEP, EXACT[name](rate), learning_rate_multipliers=factors)
+        model.fit(images, LABELS, batch_size=4, epochs=2, shuffle=False, verbose=0)
+        weights.append(snapshot(model.trainable_variables))
+    for path, value in weights[0].items():
+        np.testing.assert_allclose(value, weights[1][path], atol=1e-5, rtol=1e-4)

@@ -155,7 +155,7 @@ def test_class_weight_and_sample_weight_scale_the_loss(model, images):
 
 
 def test_compile_without_arguments_is_the_papers_recipe(model, images):
-    optimizer = model.optimizer
+    optimizer = model.optimizer.inner_optimizer
     assert isinstance(optimizer, keras.optimizers.SGD)
     assert optimizer.momentum == 0.9
     assert optimizer.global_clipnorm == 1.0
@@ -179,7 +179,7 @@ def test_compile_without_arguments_is_the_papers_recipe(model, images):
 
 def test_a_second_fit_starts_the_schedule_anew(model, images):
     model.fit(images, LABELS, batch_size=4, epochs=3, verbose=0)
-    schedule = model.optimizer._learning_rate
+    schedule = model.optimizer.inner_optimizer._learning_rate
     assert (schedule.start, schedule.total_steps) == (0, 6)
     model.fit(images, LABELS, batch_size=2, epochs=2, verbose=0)
     assert (schedule.start, schedule.total_steps) == (6, 8)
@@ -205,7 +205,7 @@ def test_any_keras_argument_overrides_the_recipe(two_tasks, images):
     )
     labels = {"a": np.eye(3, dtype="float32")[LABELS], "b": np.arange(8) % 2}
     logs = two_tasks.fit(images, labels, verbose=0).history
-    assert isinstance(two_tasks.optimizer, keras.optimizers.Adam)
+    assert isinstance(two_tasks.optimizer.inner_optimizer, keras.optimizers.Adam)
     assert logs["b_sparse_top_k_categorical_accuracy"] == [1.0]
     np.testing.assert_allclose(
         logs["loss"][0], logs["a_loss"][0] + 2.0 * logs["b_loss"][0], rtol=1e-5

@@ -62,7 +62,7 @@ class TaskEarlyStopping(keras.callbacks.Callback):
         self.best = dict.fromkeys(self.tasks, np.inf)
         self.best_weights = {}
         self.waited = dict.fromkeys(self.tasks, 0)
-        self.model.task_optimizers.set_finished(())
+        self.model.optimizer.set_finished(())
 
     def on_epoch_end(self, epoch, logs=None):
         for task in self.tasks:
@@ -74,7 +74,7 @@ class TaskEarlyStopping(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         for task in set(self.best_weights) - set(self.finished):
             self._restore(task)
-        self.model.task_optimizers.set_finished(())
+        self.model.optimizer.set_finished(())
 
     def _follow(self, task, epoch, logs):
         value = self.sign * self._value(task, logs)
@@ -90,7 +90,7 @@ class TaskEarlyStopping(keras.callbacks.Callback):
         if self.waited[task] >= self.patience:
             self.finished[task] = epoch
             self._restore(task)
-            self.model.task_optimizers.set_finished(self.finished)
+            self.model.optimizer.set_finished(self.finished)
             if self.verbose:
                 print(f"Epoch {epoch + 1}: task '{task}' has finished")
 

@@ -12,6 +12,8 @@ class TaskObjective:
 
     `loss = sum_i v_i s_i w_(y_i) l_i / sum_i v_i` over a batch, with `v_i` = 1
     where example `i` has a label, sample weights `s` and class weights `w`.
+    Logits of examples without a label are zeros to the loss: 0 times a loss
+    that is not a number would not be 0, nor would its gradient.
 
     Args:
         spec: the `TaskSpec`.
@@ -30,6 +32,7 @@ class TaskObjective:
         self.loss_tracker = keras.metrics.Mean(name=f"{spec.name}_loss")
         self.label_errors = keras.metrics.Sum(name=f"{spec.name}_label_errors")
         self.class_weight = None  # (num_classes,) array, set by `fit`
+        self.loss_scaling = None  # a function of the loss, set by `compile`
 
     def compute_loss(self, labels, logits, sample_weight=None, training=True):
         """The task's weighted loss over the labelled examples of a batch."""
@@ -45,13 +48,17 @@ class TaskObjective:
             weight = weight * ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
         if training and self.class_weight is not None:
             weight = weight * self._class_weights(labels)
-        loss = self.loss(labels, logits, sample_weight=weight)
+        loss = self.loss(labels, _only_valid(logits, valid), sample_weight=weight)
         self.loss_tracker.update_state(loss, sample_weight=count)
-        return loss * self.loss_weight
+        loss = loss * self.loss_weight
+        if training and self.loss_scaling is not None:
+            loss = self.loss_scaling(loss)
+        return loss
 
     def update_metrics(self, labels, logits, sample_weight=None):
         """Updates the metrics with the labelled examples of a batch."""
         labels, valid, _ = split_labels(labels, self.spec.num_classes)
+        logits = _only_valid(logits, valid)
         for metric in self.metrics:
             metric.update_state(labels, logits, sample_weight=valid)
         if sample_weight is not None:
@@ -63,6 +70,11 @@ class TaskObjective:
         if len(labels.shape) > 1:
             labels = ops.argmax(labels, axis=-1)
         return ops.take(ops.convert_to_tensor(self.class_weight), labels)
+
+
+def _only_valid(logits, valid):
+    """The logits `(B, C)`, zeros in rows whose example has no label."""
+    return ops.where(valid[:, None] > 0, logits, ops.zeros_like(logits))
 
 
 def build_objectives(specs, loss, loss_weights, metrics, weighted_metrics):

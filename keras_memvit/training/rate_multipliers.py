@@ -4,7 +4,7 @@ import math
 import numbers
 
 
-def rate_multipliers(multipliers, task_layers):
+def rates_by_task(multipliers, task_layers):
     """Checks `compile`'s `learning_rate_multipliers` and spreads it over variables.
 
     Args:
@@ -13,14 +13,14 @@ def rate_multipliers(multipliers, task_layers):
         task_layers: dict from task name to `TaskTokens`.
 
     Returns:
-        A dict from the `id` of each variable to its factor.
+        A dict from task name to a list of `(variable, factor)`.
 
     Raises:
         ValueError: if a task or group is unknown, or a factor no number of at
             least 0.
     """
     _check_names(multipliers, task_layers, "the model's tasks")
-    found = {}
+    rates = {}
     for task, layer in task_layers.items():
         groups = layer.parameter_groups
         factors = multipliers.get(task, 1.0)
@@ -28,10 +28,12 @@ def rate_multipliers(multipliers, task_layers):
             _check_names(factors, groups, f"the groups of task '{task}'")
         else:
             factors = dict.fromkeys(groups, factors)
+        found = {}
         for group, variables in groups.items():
             factor = _factor(factors.get(group, 1.0), task)
             found.update({id(variable): factor for variable in variables})
-    return found
+        rates[task] = [(v, found.get(id(v), 1.0)) for v in layer.weights]
+    return rates
 
 
 def _check_names(given, known, what):

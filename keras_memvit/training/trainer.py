@@ -9,16 +9,17 @@ from keras_memvit.training.labels import labels_by_task
 from keras_memvit.training.loops import TaskLoops
 from keras_memvit.training.objectives import build_objectives
 from keras_memvit.training.objectives import parse_class_weight
-from keras_memvit.training.rate_multipliers import rate_multipliers
+from keras_memvit.training.portable_config import portable_optimizers
 from keras_memvit.training.schedules import WarmupCosine
 from keras_memvit.training.schedules import paper_optimizer
 from keras_memvit.training.step_plan import planned
-from keras_memvit.training.task_optimizers import TaskOptimizers
+from keras_memvit.training.task_optimizer import TaskOptimizer
+from keras_memvit.training.task_updates import UpdatesTasksApart
 
 AUTO = "auto"
 
 
-class TaskTrainer(TaskLoops):
+class TaskTrainer(UpdatesTasksApart, TaskLoops):
     """Keras' trainer for models whose outputs and labels are dicts by task.
 
     A mixin in front of `keras.Model`; the model has `specs` and
@@ -60,6 +61,9 @@ class TaskTrainer(TaskLoops):
                 default it attends to what the other has learned, and the other
                 learns from its own labels alone.
             **kwargs: further arguments of `keras.Model.compile`.
+
+        The model's `optimizer` is a `TaskOptimizer` around the given one. In
+        `"mixed_float16"` it scales each task's loss, unless `auto_scale_loss=False`.
         """
         config = {
             "loss": loss,
@@ -70,6 +74,7 @@ class TaskTrainer(TaskLoops):
             "train_seen": train_seen,
             # As asked for, not as resolved here: another backend may load it.
             "jit_compile": kwargs.get("jit_compile", AUTO),
+            "auto_scale_loss": kwargs.get("auto_scale_loss", True),
         }
         self.objectives = build_objectives(
             self.specs,
@@ -78,19 +83,15 @@ class TaskTrainer(TaskLoops):
             ["accuracy"] if metrics == AUTO else metrics,
             weighted_metrics,
         )
-        if optimizer == AUTO:
-            optimizer = paper_optimizer()
+        optimizer = paper_optimizer() if optimizer == AUTO else optimizer
+        optimizer = keras.optimizers.get(optimizer)
+        if isinstance(optimizer, TaskOptimizer):
+            optimizer = optimizer.inner_optimizer
+        kwargs["auto_scale_loss"] = False  # ours is by task
         super().compile(optimizer=optimizer, **kwargs)
         self._task_compile_config = config
         self.train_seen = bool(train_seen)
-        self.task_optimizers = self._update_tasks_apart(learning_rate_multipliers)
-
-    def _update_tasks_apart(self, multipliers):
-        by_variable = rate_multipliers(multipliers or {}, self.task_layers)
-        if self.optimizer is None:
-            return None
-        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        return TaskOptimizers(optimizer, self.task_layers, by_variable)
+        self._update_tasks_apart(learning_rate_multipliers, config["auto_scale_loss"])
 
     def get_compile_config(self):
         config = super().get_compile_config()
@@ -102,8 +103,10 @@ class TaskTrainer(TaskLoops):
         return config
 
     def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
+        config = keras.saving.deserialize_keras_object(portable_optimizers(config))
+        self.compile(**config)
+        if self.optimizer is not None:
+            self.optimizer.build(self.trainable_variables)
 
     @property
     def metrics(self):
@@ -207,7 +210,8 @@ class TaskTrainer(TaskLoops):
 
     def _span_schedule(self, x, batch_size, epochs, kwargs):
         """Lets the recipe's schedule cover this fit; True if it changed."""
-        schedule = getattr(self.optimizer, "_learning_rate", None)
+        optimizer = getattr(self.optimizer, "base_optimizer", None)
+        schedule = getattr(optimizer, "_learning_rate", None)
         if not isinstance(schedule, WarmupCosine):
             return False
         steps = kwargs.get("steps_per_epoch") or num_batches(
@@ -216,7 +220,7 @@ class TaskTrainer(TaskLoops):
         if steps is None:
             return schedule.span(0, None)
         first_epoch = kwargs.get("initial_epoch", 0)
-        done = int(self.optimizer.iterations.numpy()) - first_epoch * steps
+        done = int(optimizer._iterations.numpy()) - first_epoch * steps
         return schedule.span(max(done, 0), steps * epochs)
 
 
