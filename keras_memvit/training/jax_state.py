@@ -121,7 +121,7 @@ class _Variables:
     def __init__(self, model):
         shared = {
             id(variable)
-            for part in (model.backbone, model.classifier)
+            for part in (model.backbone, getattr(model, "classifier", None))
             if part is not None
             for variable in part.variables
         }
