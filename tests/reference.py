@@ -204,7 +204,7 @@ def dense_forward(model, images):
     x = _norm(backbone.norm, x)
     logits = {}
     for k, (spec, task) in enumerate(zip(model.specs, layers)):
-        features = [x[:, num_base + k]]
+        features = [x[:, num_base + k] * spec.readout.class_token_scale]
         features += _readout_features(spec, task, backbone.blocks, states, backbone)
         logits[task.name] = _head(task, np.concatenate(features, axis=-1))
     return logits, x[:, :num_base]

@@ -9,9 +9,9 @@ import argparse
 import pathlib
 
 from keras_memvit.experiments import table2
+from keras_memvit.experiments.regimes import OPTIMIZERS
 from keras_memvit.experiments.regimes import REGIMES
 from keras_memvit.experiments.regimes import WITH_CELLS
-from keras_memvit.experiments.training import OPTIMIZERS
 
 
 def regime_and_cells(text):

@@ -2,6 +2,11 @@
 
 import dataclasses
 
+from keras_memvit.training.schedules import adamw_optimizer
+from keras_memvit.training.schedules import paper_optimizer
+
+OPTIMIZERS = ("adamw", "sgd")
+
 
 @dataclasses.dataclass(frozen=True)
 class Regime:
@@ -17,6 +22,7 @@ class Regime:
             memory tokens.
         adamw, sgd: tuples of learning rates to try; None = not with this one.
         head_rate: float. The factor of the head's learning rate.
+        weight_decay: float, AdamW's.
         with_cells: bool. Whether it has a number of memory tokens a layer.
         from_stores: bool. Whether it trains without images.
     """
@@ -28,12 +34,19 @@ class Regime:
     adamw: tuple | None = (1e-3, 3e-3)
     sgd: tuple = (0.01, 0.03, 0.1)
     head_rate: float = 1.0
+    weight_decay: float = 0.01
     with_cells: bool = False
     from_stores: bool = False
 
     def optimizer(self, asked):
         """The name of the optimiser that trains it; a head needs SGD only."""
         return "sgd" if self.adamw is None else asked
+
+    def make_optimizer(self, asked, rate):
+        """The optimiser at this learning rate."""
+        if self.optimizer(asked) == "sgd":
+            return paper_optimizer(rate)
+        return adamw_optimizer(rate, weight_decay=self.weight_decay)
 
     def rates(self, asked):
         """The learning rates to try."""
@@ -95,7 +108,8 @@ _ROWS = (
         "side",
         "memory + side readout, masked",
         masked={"readout": "side"},
-        adamw=(1e-3, 3e-3, 1e-2),
+        adamw=(3e-3, 6e-3, 1e-2),
+        weight_decay=0.1,
         **_MASKED,
     ),
 )

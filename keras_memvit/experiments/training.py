@@ -9,14 +9,10 @@ from keras_memvit.backbones.convert import convert
 from keras_memvit.experiments.forgetting import output_change
 from keras_memvit.models.build import build
 from keras_memvit.models.compose import rename
-from keras_memvit.recipes import adamw_optimizer
-from keras_memvit.recipes import paper_optimizer
 from keras_memvit.rivals.baseline import baseline
 from keras_memvit.tasks.spec import TaskSpec
 from keras_memvit.training.data_length import num_batches
 from keras_memvit.training.fit_callbacks import EpochOfData
-
-OPTIMIZERS = {"adamw": adamw_optimizer, "sgd": paper_optimizer}
 
 
 @dataclasses.dataclass
@@ -61,8 +57,9 @@ def train_masked(
         name: {group: rate * factor for group, factor in groups.items()}
         for name, (rate, _) in zip(names, candidates)
     }
-    optimizer = OPTIMIZERS[regime.optimizer(optimizer)](1.0)
-    model.compile(optimizer, learning_rate_multipliers=rates)
+    model.compile(
+        regime.make_optimizer(optimizer, 1.0), learning_rate_multipliers=rates
+    )
     options = {"batch_size": batch_size, "verbose": 0}
     train = splits.stores["train"].labelled_for(names)
     model.fit(train, epochs=epochs, **options)
@@ -93,7 +90,7 @@ def train_alone(
     from images.
     """
     keras.utils.set_random_seed(seed)
-    optimizer = OPTIMIZERS[regime.optimizer(optimizer)](rate)
+    optimizer = regime.make_optimizer(optimizer, rate)
     if regime.from_stores:
         train, validation, test = _features(splits)
         model = _head_of_features(splits)

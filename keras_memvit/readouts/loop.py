@@ -31,7 +31,10 @@ def run_readouts(layers, backbone, tasks, batch, train_seen=False):
     found = {task.spec.name: [] for task in tasks}
     for (readout, own), state in zip(groups, states):
         for task, part in zip(own, readout.features(own, backbone, state)):
-            found[task.spec.name].append(ops.cast(part, "float32"))
+            part = ops.cast(part, "float32")
+            if not found[task.spec.name] and task.spec.readout.class_token_scale != 1:
+                part = part * task.spec.readout.class_token_scale
+            found[task.spec.name].append(part)
     features = {
         name: parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
         for name, parts in found.items()

@@ -38,7 +38,8 @@ class Readout:
 
         s_0 = start(tasks);  s_l = step(s_(l-1), u_l);  z = features(s_L)
 
-    and the head of each task is a linear layer on `[class token; z]`. All tasks that
+    and the head of each task is a linear layer on `[a * class token; z]`, `a` the
+    `class_token_scale`. All tasks that
     have equal readouts are computed together: `tasks` below is a list of `Task`, and
     what one of them computes must not depend on another's tensors.
 
@@ -69,6 +70,7 @@ class Readout:
 
     name = None
     num_queries = 0  # learned queries a task attends to each layer's base tokens with
+    class_token_scale = 1.0  # what the class token is multiplied by, before the head
 
     def check(self, backbone):
         """Raises a `ValueError` if this readout cannot work on a `ViTBackbone`."""

@@ -35,10 +35,11 @@ class Side(Readout):
         s[patches] = s[patches] + C_l * LN(s)[patches]      3 x 3, depth-wise
         s = s + gelu(LN(s) W1_l) W2_l                       r -> 2 r -> r
 
-    and the head takes `[class token; mean of LN(s_L); softmax(LN(s_L) w)-weighted
-    mean of LN(s_L)]`. Class and register tokens take part in all but the
-    convolution over the patch grid. With several heads, `y M_l`, `y` and `y V_l` are
-    split among them.
+    and the head takes `[class token / 10; mean of LN(s_L); softmax(LN(s_L) w)-weighted
+    mean of LN(s_L)]`: the class token, which fits training images early, must not
+    keep the side stream from learning. Class and register tokens take part in all
+    but the convolution over the patch grid. With several heads, `y M_l`, `y` and
+    `y V_l` are split among them.
 
     `L D r + L (6 r² + 9 r) + r` numbers a task, and `2 r C` more in its head.
 
@@ -58,6 +59,7 @@ class Side(Readout):
     """
 
     name = "side"
+    class_token_scale = 0.1
     rank: int = 16
     num_heads: int = 1
 
