@@ -19,8 +19,8 @@ from keras_memvit.experiments import report
 from keras_memvit.experiments import table2
 from keras_memvit.experiments.__main__ import parse
 from keras_memvit.experiments.forgetting import output_change
+from keras_memvit.experiments.regimes import OPTIMIZERS
 from keras_memvit.experiments.regimes import REGIMES
-from keras_memvit.experiments.training import OPTIMIZERS
 from keras_memvit.experiments.training import Splits
 from keras_memvit.experiments.training import train_alone
 from keras_memvit.rivals import RIVALS

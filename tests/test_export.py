@@ -151,9 +151,8 @@ def test_the_folder_is_what_the_server_expects(exported):
     )
     # Once: folded memory takes twice the memory's room, an index a little more.
     memory = sum(
-        4 * int(np.prod(m.memory.shape))
+        4 * int(np.prod(task.memory.memory.shape))
         for task in model.task_layers.values()
-        for m in task.memory
     )
     assert weights <= stored <= weights + memory + 30_000
 
