@@ -87,6 +87,23 @@ def _seeded():
     keras.utils.set_random_seed(0)
 
 
+def softmax_shapes(model, images):
+    """Shapes of all that is normalised by a softmax in one pass."""
+    shapes = []
+    softmax = keras.ops.softmax
+
+    def spy(x, *args, **kwargs):
+        shapes.append(tuple(x.shape))
+        return softmax(x, *args, **kwargs)
+
+    keras.ops.softmax = spy
+    try:
+        model(images)
+    finally:
+        keras.ops.softmax = softmax
+    return shapes
+
+
 def snapshot(weights):
     """Copies of weights, by path."""
     return {w.path: np.array(keras.ops.convert_to_numpy(w)) for w in weights}

@@ -333,6 +333,10 @@ def test_a_full_disk_is_refused_before_anything_is_computed(
         (lambda m, s, x: m.fit(s, LABELS), "`y` must be None"),
         (lambda m, s, x: m({"tokens": x}), r"'states' or of 'images'.*\['tokens'\]"),
         (
+            lambda m, s, x: m({"states": s.rows([0, 1])[:, :1]}),
+            r"`states` must be.*\(None, 2, 7, 32\).*\(2, 1, 7, 32\)",
+        ),
+        (
             lambda m, s, x: keras_memvit.precompute(
                 m, (x,), s.path / "n", dtype="int8"
             ),

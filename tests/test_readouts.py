@@ -14,6 +14,7 @@ import stranger
 from conftest import make_backbone
 from conftest import randomize
 from conftest import snapshot
+from conftest import softmax_shapes
 from processes import BACKENDS
 from processes import run_python
 from reference import dense_forward
@@ -281,17 +282,6 @@ def test_readouts_that_are_equal_are_computed_together(images):
         *(TaskSpec(f"t{i}", 2, 3) for i in range(50)),
         *(task(f"s{i}", readouts.Side(rank=4, num_heads=2)) for i in range(5)),
     )
-    shapes = []
-    softmax = keras.ops.softmax
-
-    def spy(x, *args, **kwargs):
-        shapes.append(tuple(x.shape))
-        return softmax(x, *args, **kwargs)
-
-    keras.ops.softmax = spy
-    try:
-        model(images)
-    finally:
-        keras.ops.softmax = softmax
+    shapes = softmax_shapes(model, images)
     class_tokens = [shape for shape in shapes if shape[2:3] == (55,)]
     assert len(class_tokens) <= 2 * model.backbone.num_layers

@@ -1,11 +1,11 @@
 """The fast path against the dense definition."""
 
-import keras
 import numpy as np
 import pytest
 from conftest import VARIANTS
 from conftest import make_backbone
 from conftest import randomize
+from conftest import softmax_shapes
 from reference import dense_forward
 from reference import unmasked_forward
 
@@ -101,18 +101,7 @@ def test_unmasked_equals_its_definition(variant, images):
 def test_many_tasks_form_no_quadratic_scores(backbone, images):
     """100 tasks: no tensor of (tasks x all memory) is ever made."""
     model = build(backbone, {f"t{i}": 2 for i in range(100)}, num_memory_tokens=3)
-    shapes = []
-    softmax = keras.ops.softmax
-
-    def spy(x, *args, **kwargs):
-        shapes.append(tuple(x.shape))
-        return softmax(x, *args, **kwargs)
-
-    keras.ops.softmax = spy
-    try:
-        model(images)
-    finally:
-        keras.ops.softmax = softmax
+    shapes = softmax_shapes(model, images)
     tokens = backbone.num_base_tokens + backbone.num_patches
     task_scores = [shape for shape in shapes if shape[2] == 100]
     assert len(task_scores) == backbone.num_layers

@@ -3,6 +3,7 @@
 import os
 
 from keras_memvit.backbones import image_statistics
+from keras_memvit.backbones.image_shape import check_image_shape
 from keras_memvit.backbones.keras_cv_vit import convert_keras_cv_classifier
 from keras_memvit.backbones.keras_cv_vit import convert_keras_cv_vit
 from keras_memvit.backbones.keras_hub_deit import convert_deit
@@ -10,7 +11,6 @@ from keras_memvit.backbones.keras_hub_dinov2 import convert_dinov2
 from keras_memvit.backbones.keras_hub_vit import convert_vit
 from keras_memvit.backbones.presets import load_preset
 from keras_memvit.backbones.vit_backbone import ViTBackbone
-from keras_memvit.backbones.vit_backbone import check_image_shape
 from keras_memvit.backbones.weights import copy_dense
 from keras_memvit.layers import BaseClassifier
 from keras_memvit.layers.dtypes import float32_variables

@@ -6,6 +6,7 @@ import json
 import keras
 import numpy as np
 
+from keras_memvit.backbones.image_shape import check_image_shape
 from keras_memvit.backbones.position_embedding import interpolate_position_embedding
 from keras_memvit.layers import EncoderBlock
 from keras_memvit.layers import ImageNormalization
@@ -188,7 +189,16 @@ class ViTBackbone(keras.Model):
             yield block, base
 
     def stored_layers(self, states, num_queries=0):
-        """The same from stored states `(B, L, T, D)`, see `precompute`; no output."""
+        """The same from stored states `(B, L, T, D)`, see `precompute`; no output.
+
+        Raises:
+            ValueError: if the states are of other layers, tokens or width.
+        """
+        if tuple(states.shape[1:]) != self.state_shape:
+            raise ValueError(
+                "`states` must be those of the backbone's layers, of the shape "
+                f"{(None, *self.state_shape)}. Received: {tuple(states.shape)}"
+            )
         if keras.backend.standardize_dtype(states.dtype) == "int16":  # bfloat16's bits
             states = keras.ops.view(states, "bfloat16")
         for i, block in enumerate(self.blocks):
@@ -199,6 +209,12 @@ class ViTBackbone(keras.Model):
     def tokens_dtype(self):
         """The type that tokens are computed in, such as `"bfloat16"`."""
         return self.blocks[0].compute_dtype
+
+    @property
+    def state_shape(self):
+        """Shape of an image's states: layers, base tokens, width."""
+        tokens = self.num_base_tokens + self.num_patches
+        return self.num_layers, tokens, self.hidden_dim
 
     @property
     def num_base_tokens(self):
@@ -289,29 +305,3 @@ class ViTBackbone(keras.Model):
         if isinstance(config.get("dtype"), dict):
             config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
         return cls(**config)
-
-
-def check_image_shape(image_shape, patch_size):
-    """Returns `(height, width, 3)` as ints, or says which sizes would do."""
-    try:
-        shape = tuple(int(side) for side in image_shape)
-    except (TypeError, ValueError):
-        shape = ()
-    if len(shape) == 2:
-        shape = (*shape, 3)
-    if len(shape) != 3 or shape[2] != 3:
-        raise ValueError(
-            "`image_shape` must be (height, width, 3). "
-            f"Received: image_shape={image_shape}"
-        )
-    for side, size, patch in zip(("height", "width"), shape, patch_size):
-        if size < patch or size % patch:
-            near = sorted(
-                {max(size // patch, 1) * patch, (max(size, 0) // patch + 1) * patch}
-            )
-            raise ValueError(
-                f"The {side} in `image_shape` must be a multiple of the patch size "
-                f"{patch}, such as {' or '.join(map(str, near))}. "
-                f"Received: image_shape={image_shape}"
-            )
-    return shape

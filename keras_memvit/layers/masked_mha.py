@@ -37,10 +37,9 @@ class MaskedMHA(keras.layers.Layer):
         memory: optional memory of shape `(m, D)`, after the norm, that every
             token attends to (the paper's unmasked regime).
 
-    The task stream is `attend_tasks`.
-
     Returns:
-        A tensor of shape `(B, T, D)`.
+        A tensor of shape `(B, T, D)`: the base stream. The task stream, `(B, K, D)`,
+        is what `attend_tasks` returns.
 
     Example:
 

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+from keras_memvit.backbones.same_backbone import require_same_backbone
 from keras_memvit.models.memory_vit import MemoryViT
 from keras_memvit.models.unmasked_vit import UnmaskedViT
 from keras_memvit.readouts import Readout
@@ -43,11 +44,13 @@ def concatenate(models: Sequence[MemoryViT]) -> MemoryViT:
     first = models[0]
     owners = {}
     for model in models:
-        if not _same_backbone(first, model):
-            raise ValueError(
-                "`models` must share one backbone: build them from the same weights, "
-                "image shape and image statistics. Received the fingerprints "
-                f"{[m.backbone.fingerprint()[:12] for m in models]}"
+        if model.backbone is not first.backbone:
+            require_same_backbone(
+                first.backbone,
+                model.backbone.fingerprint(),
+                model.backbone.image_shape,
+                "`models` must share one backbone: the model of the tasks "
+                f"{[spec.name for spec in model.specs]}",
             )
         for spec in model.specs:
             if spec.name in owners:
@@ -70,7 +73,7 @@ def extend(
     readout: str | dict | Readout = "class_token",
     freeze: bool = True,
 ) -> MemoryViT:
-    """Adds tasks that may read the model's tasks, and changes none of these.
+    """Adds tasks that may see the model's tasks, and changes none of these.
 
     The paper's model extension: a new class token also attends to the class
     tokens and the memory of the tasks it sees.
@@ -183,12 +186,6 @@ def _assemble(backbone, specs, owners, classifier):
 
 def _seeing(spec, sees):
     return dataclasses.replace(spec, sees=tuple(dict.fromkeys(sees)))
-
-
-def _same_backbone(a, b):
-    return (
-        a.backbone is b.backbone or a.backbone.fingerprint() == b.backbone.fingerprint()
-    )
 
 
 def check_masked(model, argument):

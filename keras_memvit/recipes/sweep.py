@@ -62,7 +62,7 @@ def sweep(
     """Trains every combination at once and returns a table and the best.
 
     Each candidate is a task of one model, with an optimiser of its own, so it
-    ends where it would if trained alone on the same batches; all read the same
+    ends where it would if trained alone on the same batches; all take from the same
     base stream, and with a `StateStore` not even that is computed.
 
     Args:

@@ -43,7 +43,7 @@ def precompute(
     base tokens after its first norm are stored, `L * T * D` numbers an image;
     `fit`, `evaluate` and `predict` take the store in place of images, and no
     step runs the backbone. The norm's output is stored because it is half of
-    keys and values, and a few class tokens read it without projecting it.
+    keys and values, and a few queries attend to it without projecting it.
 
     Called again on a folder, it goes on where it stopped: whole shards are
     kept, those whose checksum does not hold are computed again.
@@ -113,8 +113,7 @@ class _Writer:
         self.process = process
         self.verbose = verbose
         self.remaining = None  # images to compute, until the estimate is given
-        tokens = backbone.num_base_tokens + backbone.num_patches
-        shape = (backbone.num_layers, tokens, backbone.hidden_dim)
+        shape = backbone.state_shape
         self.image_bytes = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
         self.card = {
             "backbone": backbone.fingerprint(),

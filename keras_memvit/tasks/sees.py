@@ -31,21 +31,21 @@ def visible_tasks(specs):
 
 def _seen_first(specs, position):
     """Orders specs so that each comes after all it sees (Kahn's algorithm)."""
-    readers = {spec.name: [] for spec in specs}
+    seen_by = {spec.name: [] for spec in specs}
     waiting = {spec.name: len(set(spec.sees)) for spec in specs}
     for spec in specs:
         for name in set(spec.sees):
-            readers[name].append(spec.name)
+            seen_by[name].append(spec.name)
     ready = [spec.name for spec in specs if waiting[spec.name] == 0]
     for name in ready:  # grows while it is walked
-        for reader in readers[name]:
-            waiting[reader] -= 1
-            if waiting[reader] == 0:
-                ready.append(reader)
+        for seeing in seen_by[name]:
+            waiting[seeing] -= 1
+            if waiting[seeing] == 0:
+                ready.append(seeing)
     if len(ready) < len(specs):
         cycle = [spec.name for spec in specs if waiting[spec.name]]
         raise ValueError(
-            "`sees` must not form a cycle: a task reads only tasks that do not "
-            f"read it. Received a cycle among the tasks {cycle}"
+            "`sees` must not form a cycle: a task sees only tasks that do not "
+            f"see it. Received a cycle among the tasks {cycle}"
         )
     return [specs[position[name]] for name in ready]

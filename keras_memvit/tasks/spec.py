@@ -1,4 +1,4 @@
-"""What a task is: a name, its classes, its memory, and the tasks it reads."""
+"""What a task is: a name, its classes, its memory, and the tasks it sees."""
 
 import dataclasses
 import operator
