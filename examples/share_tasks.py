@@ -6,7 +6,7 @@
 The first learns handwritten digits and faces, each in a model of its own, from
 folders of images that it writes first; the second takes three folders of class
 folders of yours. The two models become one, a third task (whether a digit is
-odd) is trained on top and reads the first, and the example shows that nothing
+odd) is trained on top and sees the first, and the example shows that nothing
 that was there has changed. Every task is saved as a file of its own, and all
 are loaded again on another backend, where they answer the same. KERAS_BACKEND
 and --other choose the two backends.
@@ -48,7 +48,7 @@ def main():
         train(model, data, args)
         models.append(model)
 
-    print("\n=== one model, and a third task that reads the first")
+    print("\n=== one model, and a third task that sees the first")
     both = keras_memvit.concatenate(models)
     model = keras_memvit.extend(both, [task_of(third)], sees=[first.name])
     train(model, third, args)

@@ -146,6 +146,16 @@ def test_tasks_without_labels_are_not_computed(images):
     assert all(np.any(value) for value in full.values())
 
 
+def test_a_task_that_is_set_free_after_a_fit_asks_for_compile(images):
+    model = start_tasks(TASKS)
+    model.task_layers["a"].trainable = False
+    model.compile()
+    model.fit(images, LABELS, verbose=0)
+    model.task_layers["a"].trainable = True
+    with pytest.raises((ValueError, RuntimeError), match="compile"):
+        model.fit(images, LABELS, verbose=0)
+
+
 def test_the_users_optimizer_decides_rate_and_decay(images, tmp_path):
     optimizer = keras.optimizers.AdamW(0.01)
     optimizer.exclude_from_weight_decay(var_names=["bias"])

@@ -4,6 +4,7 @@ Isolation, concatenation, mixtures, stores, files, configs, the SavedModel, para
 counts, a NumPy reference, gradients.
 """
 
+import dataclasses
 import json
 import math
 
@@ -191,6 +192,82 @@ def test_config_and_model_round_trips(readout, images, tmp_path):
     )
 
 
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_stays_near(readout, dtype, images, tmp_path):
+    """Base tokens in half precision; a task's own tensors stay float32."""
+    single = build(make_backbone(), task("a", readout))
+    model = build(make_backbone(dtype=dtype), task("a", readout))
+    expected = single.predict(images, verbose=0)["a"]
+    scale = 1 + np.abs(expected).max()
+    logits = model.predict(images, verbose=0)["a"]
+    np.testing.assert_allclose(logits, expected, atol=0.05 * scale)
+    assert model.verify_unchanged(images)["base"] == 0.0
+    values = model.task_layers["a"].task().weights.values()
+    assert {keras.backend.standardize_dtype(v.dtype) for v in values} == {"float32"}
+    labels = np.arange(8) % 3
+    store = keras_memvit.precompute(model, (images, labels), tmp_path, verbose=0)
+    found = model.predict(store, verbose=0)["a"]
+    np.testing.assert_allclose(found, logits, atol=0.05 * scale)
+    model.compile()
+    loss = model.fit(images, labels, verbose=0).history["loss"]
+    assert np.isfinite(loss).all()
+
+
+def test_an_image_that_is_not_finite_harms_no_task_without_a_label_for_it(
+    readout, tmp_path
+):
+    """NaN or too large for the encoder, from images and from a store."""
+    images = images_for(make_backbone(), 8).astype("float32")
+    images[0], images[1, 0, 0, 0] = np.nan, 3e38
+    labels = {"a": np.arange(8) % 3, "b": np.where(np.arange(8) < 2, -1, 1)}
+    model = build(make_backbone(), task("a", readout), task("b", readout))
+    model.compile(keras.optimizers.SGD(0.1))
+    store = keras_memvit.precompute(
+        model, (images, labels), tmp_path, dtype="float32", verbose=0
+    )
+    for data in ((images, labels), (store,)):
+        history = model.fit(*data, batch_size=8, verbose=0).history
+        assert np.isnan(history["a_loss"][0]) and np.isfinite(history["b_loss"][0])
+        for value in snapshot(model.trainable_variables).values():
+            assert np.isfinite(value).all()
+
+
+@readouts.register
+@dataclasses.dataclass(frozen=True)
+class SomeLayers(readouts.Readout):
+    """The class of arguments that JSON gives back as lists."""
+
+    name = "some_layers"
+    layers: tuple = (0, 1)
+
+    def num_features(self, backbone):
+        return backbone.hidden_dim
+
+    def start(self, tasks, backbone, batch):
+        return ()
+
+    def step(self, tasks, layer, block, base, state):
+        mean = keras.ops.mean(base.normed, axis=1)
+        return (*state, mean) if layer in self.layers else state
+
+    def features(self, tasks, backbone, state):
+        return [sum(state)] * len(tasks)
+
+
+def test_a_readout_with_a_tuple_loads_as_it_was(images, tmp_path):
+    model = build(make_backbone(), task("a", SomeLayers((1,))), task("b", SomeLayers()))
+    keras_memvit.save_task(model, "a", tmp_path / "a.safetensors")
+    loaded = keras_memvit.load_task(model.backbone, tmp_path / "a.safetensors")
+    assert loaded.specs[0].readout == SomeLayers((1,))
+    expected = model.predict(images, verbose=0)["a"]
+    found = loaded.predict(images, verbose=0)["a"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def make_class(name="other", decorate=lambda cls: cls, **body):
+    return decorate(type("Other", (readouts.Readout,), {"name": name, **body}))
+
+
 LOAD = """
 import sys
 
@@ -256,10 +333,49 @@ def test_the_saved_model_and_onnx_answer_as_the_model(images, tmp_path):
             "`name` of the readout Other must be a string",
         ),
         (
-            lambda: readouts.register(
-                type("Other", (readouts.Readout,), {"name": "side"})
-            ),
+            lambda: readouts.register(make_class("side")),
             "must not be taken.*'side', which is Side's",
+        ),
+        (lambda: readouts.register(int), "a subclass of.*Received: <class 'int'>"),
+        (
+            lambda: readouts.register(make_class(__init__=lambda self, factor=1: None)),
+            "Other must be a dataclass.frozen=True",
+        ),
+        (
+            lambda: readouts.register(make_class(decorate=dataclasses.dataclass)),
+            "Other must be a dataclass.frozen=True",
+        ),
+        (
+            lambda: build(
+                make_backbone(),
+                task(
+                    "a",
+                    readouts.register(
+                        make_class(
+                            "clash",
+                            parameters=lambda *_: {"memory_key": None},
+                        )
+                    )(),
+                ),
+            ),
+            r"readout 'clash' must not be named.*\['memory_key'\]",
+        ),
+        (
+            lambda: build(
+                make_backbone(),
+                task(
+                    "a",
+                    readouts.register(
+                        make_class(
+                            "wide",
+                            num_features=lambda *_: 4,
+                            step=lambda *args: args[4].normed[:, 0],
+                            features=lambda *args: [args[3]],
+                        )
+                    )(),
+                ),
+            )(images_for(make_backbone())),
+            r"readout 'wide' must give 1 tensors of the shape \(None, 4\).*32",
         ),
     ],
 )

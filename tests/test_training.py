@@ -298,6 +298,21 @@ def test_bad_training_arguments_are_named(two_tasks, images, act, message):
         act(two_tasks, images)
 
 
+def test_images_come_alone_in_a_list_or_by_name(model, images):
+    expected = model.predict(images, verbose=0)["a"]
+    for given in ([images], {"images": images}):
+        np.testing.assert_array_equal(model.predict(given, verbose=0)["a"], expected)
+        model.fit(given, LABELS, verbose=0)
+        expected = model.predict(images, verbose=0)["a"]
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+def test_images_of_another_shape_are_refused(model, images, kind):
+    for wrong in (images[0], images[:, :16], images[None]):
+        with pytest.raises(ValueError, match=r"\(None, 32, 48, 3\)"):
+            model.train_on_batch(wrong.astype(kind), LABELS[: len(wrong)])
+
+
 def test_fit_before_compile_says_what_to_do(backbone, images):
     model = keras_memvit.build(backbone, {"a": 3})
     with pytest.raises(ValueError, match=r"Call `compile\(\)` before"):

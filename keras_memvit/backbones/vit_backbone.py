@@ -12,6 +12,7 @@ from keras_memvit.layers import EncoderBlock
 from keras_memvit.layers import ImageNormalization
 from keras_memvit.layers import PatchEmbedding
 from keras_memvit.layers.base_states import BaseStates
+from keras_memvit.layers.base_states import as_floats
 
 
 @keras.saving.register_keras_serializable(package="keras_memvit")
@@ -199,8 +200,7 @@ class ViTBackbone(keras.Model):
                 "`states` must be those of the backbone's layers, of the shape "
                 f"{(None, *self.state_shape)}. Received: {tuple(states.shape)}"
             )
-        if keras.backend.standardize_dtype(states.dtype) == "int16":  # bfloat16's bits
-            states = keras.ops.view(states, "bfloat16")
+        states = as_floats(states)
         for i, block in enumerate(self.blocks):
             normed = keras.ops.cast(states[:, i], self.tokens_dtype)
             yield block, BaseStates(block, normed, num_queries=num_queries)

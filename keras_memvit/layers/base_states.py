@@ -1,5 +1,6 @@
 """One layer's base tokens as attention sees them, computed when asked for."""
 
+import keras
 from keras import ops
 
 
@@ -96,12 +97,27 @@ class BaseStates:
         """The projection's kernel by head, `(D, H, d)`."""
         attention = self.attention
         kernel = getattr(attention, projection).kernel
+        kernel = ops.cast(kernel, self.normed.dtype)
         return ops.reshape(kernel, (-1, attention.num_heads, attention.head_dim))
 
     def _bias(self, projection):
         attention = self.attention
         bias = getattr(attention, projection).bias
+        bias = ops.cast(bias, self.normed.dtype)
         return ops.reshape(bias, (attention.num_heads, attention.head_dim))
+
+
+def as_floats(states):
+    """Stored states as floats: bfloat16 comes as its bits, which NumPy knows."""
+    dtype = keras.backend.standardize_dtype(states.dtype)
+    if dtype in ("int16", "uint16"):
+        return ops.view(states, "bfloat16")
+    if "float" not in dtype:
+        raise ValueError(
+            "`states` must be floats, or the bits of bfloat16 as int16 or uint16. "
+            f"Received: states of dtype {dtype}"
+        )
+    return states
 
 
 def _per_example(a, b):

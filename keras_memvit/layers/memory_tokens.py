@@ -61,6 +61,7 @@ class MemoryTokens(keras.layers.Layer):
             name="memory",
             shape=(*layers, self.num_memory_tokens, input_shape[-1]),
             initializer=self.initializer,
+            autocast=False,  # cast to the tokens' type where it is used
         )
 
     def call(self, inputs, layer=None):

@@ -78,12 +78,7 @@ class PatchEmbedding(keras.layers.Layer):
         )
 
     def call(self, images):
-        if tuple(images.shape[1:]) != self.image_shape:
-            raise ValueError(
-                f"`images` must have the shape {(None, *self.image_shape)} that the "
-                "model was built for; for other sizes build it with another "
-                f"`image_shape`. Received: images of shape {tuple(images.shape)}"
-            )
+        require_images(images, self.image_shape)
         batch = ops.shape(images)[0]
         patches = self._project(images)
         positions = self.position_embedding.value
@@ -133,3 +128,13 @@ class PatchEmbedding(keras.layers.Layer):
             use_bias=self.use_bias,
         )
         return config
+
+
+def require_images(images, image_shape):
+    """Raises unless `images` are a batch of images of the shape `(H, W, C)`."""
+    if tuple(images.shape[1:]) != tuple(image_shape):
+        raise ValueError(
+            f"`images` must have the shape {(None, *image_shape)} that the "
+            "model was built for; for other sizes build it with another "
+            f"`image_shape`. Received: images of shape {tuple(images.shape)}"
+        )

@@ -9,6 +9,7 @@ from keras_memvit.models.unmasked_vit import UnmaskedViT
 from keras_memvit.readouts import Readout
 from keras_memvit.tasks.sees import visible_tasks
 from keras_memvit.tasks.spec import Tasks
+from keras_memvit.tasks.spec import TaskSpec
 from keras_memvit.tasks.spec import parse_tasks
 
 
@@ -103,6 +104,8 @@ def extend(
     old = [spec.name for spec in model.specs]
     # What new tasks see is checked below, among old and new tasks together.
     given = [tasks] if not isinstance(tasks, (dict, list, tuple)) else tasks
+    if not isinstance(given, dict) and not all(isinstance(s, TaskSpec) for s in given):
+        parse_tasks(tasks)  # says what is wrong
     bare = parse_tasks(
         given if isinstance(given, dict) else [_seeing(spec, ()) for spec in given],
         num_memory_tokens,

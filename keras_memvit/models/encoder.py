@@ -4,6 +4,8 @@ import keras
 from keras import ops
 
 from keras_memvit.layers.dtypes import float32_variables
+from keras_memvit.layers.finite_layers import FiniteLayers
+from keras_memvit.layers.patch_embedding import require_images
 from keras_memvit.models.task_weights import TaskWeights
 from keras_memvit.readouts.loop import num_queries
 from keras_memvit.readouts.loop import run_readouts
@@ -55,23 +57,17 @@ class TwoStreamEncoder(keras.layers.Layer):
         states, images = _states_or_images(inputs)
         specs, train_seen = self._plan()
         count = num_queries(specs)
-        if states is not None:
+        if states is None:
+            require_images(images, self.backbone.image_shape)
+            layers = self.backbone.base_layers(images, count)
+        else:
             layers = self.backbone.stored_layers(states, count)
-            logits, _ = self._logits(layers, specs, ops.shape(states)[0], train_seen)
-            return logits
-        finite = _finite_images(images) if training else None
-        if finite is not None:
-            images = ops.where(finite[:, None, None, None], images, 0)
-        layers = self.backbone.base_layers(images, count)
-        logits, base = self._logits(layers, specs, ops.shape(images)[0], train_seen)
-        if self.classifier is not None:
+        layers = FiniteLayers(layers) if training else layers
+        batch = ops.shape(images if states is None else states)[0]
+        logits, base = self._logits(layers, specs, batch, train_seen)
+        if self.classifier is not None and states is None:
             logits[BASE] = self.classifier(self.backbone.norm(base.output()))
-        if finite is not None:
-            logits = {
-                name: ops.where(finite[:, None], value, float("nan"))
-                for name, value in logits.items()
-            }
-        return logits
+        return layers.nan_elsewhere(logits) if training else logits
 
     def base_tokens(self, images):
         """The base tokens after the last norm, `(B, T, D)`, beside all tasks."""
@@ -158,6 +154,8 @@ def deserialize_parts(config):
 
 def _states_or_images(inputs):
     """`(states, None)` or `(None, images)`."""
+    if isinstance(inputs, (list, tuple)) and len(inputs) == 1:
+        (inputs,) = inputs
     if not isinstance(inputs, dict):
         return None, inputs
     if set(inputs) not in ({"states"}, {"images"}):
@@ -166,14 +164,3 @@ def _states_or_images(inputs):
             f"Received: a dict of {sorted(inputs)}"
         )
     return inputs.get("states"), inputs.get("images")
-
-
-def _finite_images(images):
-    """(B,) booleans; None where no value can be anything but finite.
-
-    An image that is not finite is trained as a black one whose logits are NaN: its
-    loss says so, and no gradient of another example or task is touched.
-    """
-    if "float" not in keras.backend.standardize_dtype(images.dtype):
-        return None
-    return ops.all(ops.isfinite(images), axis=(1, 2, 3))

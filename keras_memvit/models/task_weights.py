@@ -61,6 +61,7 @@ class TaskWeights(keras.layers.Layer):
                 name=name.replace("/", "_"),
                 shape=parameter.shape,
                 initializer=_Drawn(parameter.stddev, rng),
+                autocast=False,  # readouts take float32
             )
 
     @property

@@ -8,6 +8,7 @@ from keras_memvit.models.encoder import deserialize_parts
 from keras_memvit.models.encoder import task_layers
 from keras_memvit.models.task_model import TaskModel
 from keras_memvit.readouts import ClassToken
+from keras_memvit.tasks.spec import TaskSpec
 
 
 @keras.saving.register_keras_serializable(package="keras_memvit")
@@ -33,9 +34,16 @@ class UnmaskedEncoder(keras.layers.Layer):
     def build(self, input_shape=None):
         build_tasks(self.tasks, self.backbone)
 
-    def call(self, images):
+    def call(self, images, training=None):
         (task,) = self.tasks
-        return {task.spec.name: task(self.encode(images)[:, 0])}
+        finite = None
+        if training and "float" in keras.backend.standardize_dtype(images.dtype):
+            finite = ops.all(ops.isfinite(images), axis=(1, 2, 3))
+            images = ops.where(finite[:, None, None, None], images, 0)
+        logits = task(self.encode(images)[:, 0])
+        if finite is not None:  # as `FiniteLayers` has it
+            logits = ops.where(finite[:, None], logits, float("nan"))
+        return {task.spec.name: logits}
 
     def encode(self, images):
         """All tokens after the last norm, (B, T, D), the task's class token first."""
@@ -54,10 +62,24 @@ class UnmaskedEncoder(keras.layers.Layer):
             x = block.advance(x, block.attention(block.norm1(x), memory=own))
         return backbone.norm(x)
 
-    def compute_output_spec(self, images):
+    def compute_output_spec(self, images, training=None):
         (spec,) = self.specs
         shape = (images.shape[0], spec.num_classes)
         return {spec.name: keras.KerasTensor(shape, dtype="float32", name=spec.name)}
+
+    def get_config(self):
+        config = super().get_config()
+        config.pop("dtype")  # the backbone's
+        (spec,) = self.specs
+        backbone = keras.saving.serialize_keras_object(self.backbone)
+        return {**config, "backbone": backbone, "spec": spec.get_config()}
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        config["backbone"] = keras.saving.deserialize_keras_object(config["backbone"])
+        config["spec"] = TaskSpec.from_config(config["spec"])
+        return cls(**config)
 
 
 # Its place in `.keras` files, where Keras names a layer by its class.
@@ -105,6 +127,13 @@ class UnmaskedViT(TaskModel):
             )
         super().__init__(
             UnmaskedEncoder(backbone, spec, name="encoder"), frozen_tasks, **kwargs
+        )
+
+    def verify_unchanged(self, images, *, batch_size=32):
+        """Refused: nothing stays as it was where every token attends to memory."""
+        raise ValueError(
+            "`verify_unchanged` needs masked attention: an unmasked task changes every "
+            "token. Received a model with attention='unmasked'"
         )
 
     def get_config(self):

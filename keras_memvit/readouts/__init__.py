@@ -14,9 +14,9 @@ from keras_memvit.readouts.deep import Deep
 from keras_memvit.readouts.readout import Parameter
 from keras_memvit.readouts.readout import Readout
 from keras_memvit.readouts.readout import Task
+from keras_memvit.readouts.readout import register
 from keras_memvit.readouts.side import Side
 from keras_memvit.tasks.readout_names import known_readouts
-from keras_memvit.tasks.readout_names import register_readout as register
 
 __all__ = [
     "ClassToken",

@@ -6,8 +6,8 @@ from keras import ops
 
 from keras_memvit.readouts.readout import Parameter
 from keras_memvit.readouts.readout import Readout
+from keras_memvit.readouts.readout import register
 from keras_memvit.tasks.layout import layout_of
-from keras_memvit.tasks.readout_names import register_readout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +17,8 @@ class _State:
     layout: object
 
 
-@register_readout
+@register
+@dataclasses.dataclass(frozen=True)
 class ClassToken(Readout):
     """Class token and memory, as every task has them; other readouts add to it.
 
@@ -28,21 +29,12 @@ class ClassToken(Readout):
 
     `(1 + L m) D` numbers a task: `class_token` `(D,)` and `memory` `(L, m, D)`.
 
-    Args:
-        train_seen: bool. Whether a task that sees another trains it too.
-
     Reference:
         - [Sandler et al., 2022](https://arxiv.org/abs/2203.15243), figures 1 to 3
     """
 
     name = "class_token"
     num_queries = 1
-
-    def __init__(self, train_seen=False):
-        self.train_seen = train_seen
-
-    def get_config(self):
-        return {}  # what a call trains is no part of what a task is
 
     def parameters(self, spec, backbone):
         width, layers = backbone.hidden_dim, backbone.num_layers
@@ -55,8 +47,8 @@ class ClassToken(Readout):
     def num_features(self, backbone):
         return backbone.hidden_dim
 
-    def start(self, tasks, backbone, batch):
-        layout = layout_of(tuple(task.spec for task in tasks), self.train_seen)
+    def start(self, tasks, backbone, batch, train_seen=False):
+        layout = layout_of(tuple(task.spec for task in tasks), train_seen)
         dtype = backbone.tokens_dtype
         tokens = ops.stack([task.weights["class_token"] for task in tasks])  # (K, D)
         if "memory" in tasks[0].weights:

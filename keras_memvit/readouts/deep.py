@@ -6,15 +6,15 @@ from keras import ops
 
 from keras_memvit.readouts.readout import Parameter
 from keras_memvit.readouts.readout import Readout
+from keras_memvit.readouts.readout import register
 from keras_memvit.readouts.readout import require_count
-from keras_memvit.tasks.readout_names import register_readout
 
 # Scores are of unit scale then and several queries start out apart, which is worth
 # 0.7 to 2.5 points of accuracy over 0.02 (four queries, two data sets).
 QUERY_STDDEV = 0.125
 
 
-@register_readout
+@register
 @dataclasses.dataclass(frozen=True)
 class Deep(Readout):
     """What learned queries find in each layer's frozen values.
@@ -50,7 +50,7 @@ class Deep(Readout):
     num_query_tokens: int = 1
 
     def __post_init__(self):
-        require_count(self, "num_query_tokens", self.num_query_tokens)
+        require_count(self, "num_query_tokens")
 
     @property
     def num_queries(self):

@@ -4,6 +4,10 @@ from keras import ops
 
 from keras_memvit.readouts.class_token import ClassToken
 
+CLASS_TOKEN = ClassToken()
+# The class token's tensors, as trained and as served.
+RESERVED = ("class_token", "memory", "memory_key", "memory_value")
+
 
 def run_readouts(layers, backbone, tasks, batch, train_seen=False):
     """What each task's head takes, from images, from a store, or as served.
@@ -20,8 +24,12 @@ def run_readouts(layers, backbone, tasks, batch, train_seen=False):
         A dict from task name to features `(B, F)`, float32; and the last layer's
         `BaseStates`.
     """
-    groups = readout_groups(tasks, train_seen)
-    states = [readout.start(own, backbone, batch) for readout, own in groups]
+    groups = readout_groups(tasks)
+    options = {CLASS_TOKEN: {"train_seen": train_seen}}
+    states = [
+        readout.start(own, backbone, batch, **options.get(readout, {}))
+        for readout, own in groups
+    ]
     base = None
     for i, (block, base) in enumerate(layers):
         states = [
@@ -30,7 +38,7 @@ def run_readouts(layers, backbone, tasks, batch, train_seen=False):
         ]
     found = {task.spec.name: [] for task in tasks}
     for (readout, own), state in zip(groups, states):
-        for task, part in zip(own, readout.features(own, backbone, state)):
+        for task, part in zip(own, _features(readout, own, backbone, state)):
             part = ops.cast(part, "float32")
             if not found[task.spec.name] and task.spec.readout.class_token_scale != 1:
                 part = part * task.spec.readout.class_token_scale
@@ -42,25 +50,38 @@ def run_readouts(layers, backbone, tasks, batch, train_seen=False):
     return features, base
 
 
-def readout_groups(tasks, train_seen=False):
+def _features(readout, tasks, backbone, state):
+    """What a readout found, checked: whoever wrote it is told what is wrong."""
+    found = readout.features(tasks, backbone, state)
+    width = readout.num_features(backbone)
+    shapes = [tuple(getattr(part, "shape", ())) for part in found or ()]
+    right = all(len(shape) == 2 and shape[1] == width for shape in shapes)
+    if len(shapes) != len(tasks) or not right:
+        raise ValueError(
+            f"`features` of the readout '{readout.name}' must give {len(tasks)} "
+            f"tensors of the shape {(None, width)}, `num_features`. Received: {shapes}"
+        )
+    return found
+
+
+def readout_groups(tasks):
     """Tasks that are computed together: a list of `(readout, list of Task)`.
 
     The class tokens of all, then the tasks of each other readout.
     """
     if not tasks:
         return []
-    class_token = ClassToken(train_seen)
-    groups = {class_token: tasks}
+    groups = {CLASS_TOKEN: tasks}
     for task in tasks:
-        if task.spec.readout != class_token:
+        if task.spec.readout != CLASS_TOKEN:
             groups.setdefault(task.spec.readout, []).append(task)
     return list(groups.items())
 
 
 def readouts_of(spec):
     """All of a task's readouts: the class token, and its own."""
-    class_token = ClassToken()
-    return [class_token, *([spec.readout] if spec.readout != class_token else [])]
+    own = [spec.readout] if spec.readout != CLASS_TOKEN else []
+    return [CLASS_TOKEN, *own]
 
 
 def num_queries(specs):
@@ -82,8 +103,7 @@ def parameters(spec, backbone):
     for readout in readouts_of(spec):
         readout.check(backbone)
         own = readout.parameters(spec, backbone)
-        taken = sorted(set(own) & set(found))
-        if taken or any(name.startswith("head/") for name in own):
+        if found and any(name in RESERVED or name.startswith("head/") for name in own):
             raise ValueError(
                 f"`parameters` of the readout '{readout.name}' must not be named as "
                 f"those of the class token or the head. Received: {sorted(own)}"

@@ -1,7 +1,10 @@
 """The interface of a readout: how a task takes from the frozen stream."""
 
 import dataclasses
+import operator
 import typing
+
+from keras_memvit.tasks.readout_names import register_readout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +21,9 @@ class Parameter:
     shape: tuple
     stddev: float = 0.02
     group: str = "readout"
+
+    def __post_init__(self):
+        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
 
 
 class Task(typing.NamedTuple):
@@ -139,10 +145,46 @@ class Readout:
         return hash((type(self), *self.get_config().items()))
 
 
-def require_count(readout, argument, value):
-    """An int of at least 1, or a `ValueError` that names the argument."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+def register(cls):
+    """Makes a readout class known by its `name`; a class decorator.
+
+    Args:
+        cls: a subclass of `Readout`: a frozen dataclass whose fields are its
+            arguments, or a class with a `get_config` of its own. Its class attribute
+            `name` is a string that no other readout has.
+
+    Returns:
+        The class.
+
+    Raises:
+        ValueError: if it is not as above.
+    """
+    if not (isinstance(cls, type) and issubclass(cls, Readout)):
+        raise ValueError(
+            "`register` takes a subclass of `keras_memvit.readouts.Readout`. "
+            f"Received: {cls!r}"
+        )
+    parameters = getattr(cls, "__dataclass_params__", None)
+    told = cls.get_config is not Readout.get_config or cls.__init__ is object.__init__
+    if not (parameters.frozen if parameters else told):
+        raise ValueError(
+            f"The readout {cls.__qualname__} must be a dataclass(frozen=True) whose "
+            "fields are its arguments, or have a `get_config` that returns them: two "
+            "readouts are computed together where these are equal"
+        )
+    return register_readout(cls)
+
+
+def require_count(readout, argument):
+    """Makes an argument an int of at least 1; a `ValueError` names it otherwise."""
+    value = getattr(readout, argument)
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = 0
+    if count < 1 or isinstance(value, bool):
         raise ValueError(
             f"`{argument}` of the readout '{readout.name}' must be an integer of at "
             f"least 1. Received: {argument}={value!r}"
         )
+    object.__setattr__(readout, argument, count)

@@ -8,8 +8,8 @@ from keras import ops
 from keras_memvit.layers.dot_product_attention import dot_product_attention
 from keras_memvit.readouts.readout import Parameter
 from keras_memvit.readouts.readout import Readout
+from keras_memvit.readouts.readout import register
 from keras_memvit.readouts.readout import require_count
-from keras_memvit.tasks.readout_names import register_readout
 
 EPSILON = 1e-6
 _LAYERED = (
@@ -22,7 +22,7 @@ _LAYERED = (
 )
 
 
-@register_readout
+@register
 @dataclasses.dataclass(frozen=True)
 class Side(Readout):
     """A side stream `s` (T, r) of width `r` beside the frozen one.
@@ -64,8 +64,8 @@ class Side(Readout):
     num_heads: int = 1
 
     def __post_init__(self):
-        require_count(self, "rank", self.rank)
-        require_count(self, "num_heads", self.num_heads)
+        require_count(self, "rank")
+        require_count(self, "num_heads")
         if self.rank % self.num_heads:
             raise ValueError(
                 "`rank` of the readout 'side' must be a multiple of `num_heads`. "

@@ -68,6 +68,12 @@ def run(model, request, scratch):
     if keras.backend.backend() == "tensorflow":
         return build(model, request, probe, expected)
     request.modules = sorted({type(s.readout).__module__ for s in model.specs})
+    if "__main__" in request.modules:
+        raise ValueError(
+            "`model` has a readout whose class is defined in `__main__`, where the "
+            "TensorFlow process that exports cannot import it: move it to a module. "
+            f"Received the tasks {[spec.name for spec in model.specs]}"
+        )
     model.save(scratch / "model.keras")
     np.savez(scratch / "probe.npz", images=probe, **expected)
     (scratch / "request.json").write_text(json.dumps(dataclasses.asdict(request)))
@@ -176,8 +182,7 @@ def main(path):
     folder = pathlib.Path(path).parent
     request = Request(**json.loads(pathlib.Path(path).read_text()))
     for module in request.modules:
-        if module != "__main__":
-            importlib.import_module(module)
+        importlib.import_module(module)
     model = keras.saving.load_model(folder / "model.keras", compile=False)
     arrays = dict(np.load(folder / "probe.npz"))
     probe = arrays.pop("images")

@@ -30,7 +30,7 @@ def decode_images(image_bytes, image_shape):
         return position, tf.ensure_shape(image, image_shape)
 
     # A data set, because only there a graph survives an image that is corrupt;
-    # the element behind the last image keeps it from ever being empty.
+    # the element after the last image keeps it from ever being empty.
     data = tf.data.Dataset.from_tensor_slices((tf.range(count), image_bytes))
     data = data.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     end = tf.data.Dataset.from_tensors((count, tf.zeros(image_shape)))

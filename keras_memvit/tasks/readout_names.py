@@ -26,7 +26,8 @@ def register_readout(cls):
             f"Received: name={name!r}"
         )
     known = _READOUTS.get(name)
-    if known is not None and known.__qualname__ != cls.__qualname__:
+    # A notebook's cell that is run again may replace its own class, and nothing else.
+    if known is not None and _origin(known) != _origin(cls):
         raise ValueError(
             f"`name` of the readout {cls.__qualname__} must not be taken. Received: "
             f"name={name!r}, which is {known.__qualname__}'s"
@@ -34,6 +35,10 @@ def register_readout(cls):
     _READOUTS[name] = cls
     _CLASSES.add(cls)
     return cls
+
+
+def _origin(cls):
+    return cls.__module__, cls.__qualname__
 
 
 def known_readouts():
@@ -52,8 +57,9 @@ def get_readout(value):
         ValueError: if there is no such readout; lists the known ones.
     """
     config = {"name": value} if isinstance(value, str) else value
-    if isinstance(config, dict) and config.get("name") in _READOUTS:
-        config = dict(config)
+    name = config.get("name") if isinstance(config, dict) else None
+    if isinstance(name, str) and name in _READOUTS:
+        config = {key: _as_tuples(item) for key, item in config.items()}
         cls = _READOUTS[config.pop("name")]
         try:
             return cls(**config)
@@ -67,6 +73,13 @@ def get_readout(value):
         f"`readout` must be one of {sorted(_READOUTS)}, or an object of a registered "
         f"class of `keras_memvit.readouts`. Received: readout={value!r}"
     )
+
+
+def _as_tuples(value):
+    """JSON has lists where a readout, which must be hashable, has tuples."""
+    if isinstance(value, (list, tuple)):
+        return tuple(_as_tuples(item) for item in value)
+    return value
 
 
 def readout_config(readout):

@@ -58,7 +58,10 @@ class TaskSpec:
     class_names: Sequence[str] | None = None
     memory_norm: bool = True
     readout: Any = "class_token"
-    num_query_tokens: dataclasses.InitVar[int | None] = None
+    # Short for `readouts.Deep`; by keyword, since the place is another argument's.
+    num_query_tokens: dataclasses.InitVar[int | None] = dataclasses.field(
+        default=None, kw_only=True
+    )
 
     def __post_init__(self, num_query_tokens):
         _check_name(self.name)

@@ -72,7 +72,8 @@ class TaskEarlyStopping(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def on_train_end(self, logs=None):
-        for task in set(self.best_weights) - set(self.finished):
+        # Finished ones too: `use_ema` has given them their averages just now.
+        for task in self.best_weights:
             self._restore(task)
         self.model.optimizer.set_finished(())
 

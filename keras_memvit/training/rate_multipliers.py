@@ -9,8 +9,8 @@ def rates_by_task(multipliers, task_layers):
 
     Args:
         multipliers: dict from task name to a factor, or to a dict from group
-            (`TaskTokens.parameter_groups`) to a factor.
-        task_layers: dict from task name to `TaskTokens`.
+            (`TaskWeights.parameter_groups`) to a factor.
+        task_layers: dict from task name to `TaskWeights`.
 
     Returns:
         A dict from task name to a list of `(variable, factor)`.

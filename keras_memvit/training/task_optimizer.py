@@ -186,6 +186,7 @@ class TaskOptimizer(keras.optimizers.Optimizer):
                 "`grads` must hold one gradient for each variable. Received: "
                 f"{len(grads)} gradients for {len(variables)} variables"
             )
+        self._require_known(variables)
         gradients = {id(v): g for v, g in zip(variables, grads) if g is not None}
         finished = ops.convert_to_tensor(self.finished) != 0
         finished = {task: finished[i] for i, task in enumerate(self._rates)}
@@ -223,6 +224,15 @@ class TaskOptimizer(keras.optimizers.Optimizer):
         for variable, old in zip(changed, before):
             variable.assign(ops.where(active, variable.value, old))
         return trained, finite
+
+    def _require_known(self, variables):
+        known = {id(v) for v in self._trainable_variables}
+        strays = [v.path for v in variables if id(v) not in known]
+        if strays:
+            raise ValueError(
+                "The optimizer was built before these variables were trainable: call "
+                f"`compile()` again. Received: {strays[:5]}"
+            )
 
     def finalize_variable_values(self, var_list):
         """Gives the variables their averages; of tasks that have any (`use_ema`)."""
