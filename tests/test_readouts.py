@@ -4,7 +4,6 @@ Isolation, concatenation, mixtures, stores, files, configs, the SavedModel, para
 counts, a NumPy reference, gradients.
 """
 
-import dataclasses
 import json
 import math
 
@@ -23,7 +22,6 @@ from reference import dense_forward
 import keras_memvit
 from keras_memvit import TaskSpec
 from keras_memvit import readouts
-from keras_memvit.models.memory_vit import MemoryViT
 
 READOUTS = {
     "class_token": readouts.ClassToken(),
@@ -232,42 +230,6 @@ def test_an_image_that_is_not_finite_harms_no_task_without_a_label_for_it(
             assert np.isfinite(value).all()
 
 
-@readouts.register
-@dataclasses.dataclass(frozen=True)
-class SomeLayers(readouts.Readout):
-    """The class of arguments that JSON gives back as lists."""
-
-    name = "some_layers"
-    layers: tuple = (0, 1)
-
-    def num_features(self, backbone):
-        return backbone.hidden_dim
-
-    def start(self, tasks, backbone, batch):
-        return ()
-
-    def step(self, tasks, layer, block, base, state):
-        mean = keras.ops.mean(base.normed, axis=1)
-        return (*state, mean) if layer in self.layers else state
-
-    def features(self, tasks, backbone, state):
-        return [sum(state)] * len(tasks)
-
-
-def test_a_readout_with_a_tuple_loads_as_it_was(images, tmp_path):
-    model = build(make_backbone(), task("a", SomeLayers((1,))), task("b", SomeLayers()))
-    keras_memvit.save_task(model, "a", tmp_path / "a.safetensors")
-    loaded = keras_memvit.load_task(model.backbone, tmp_path / "a.safetensors")
-    assert loaded.specs[0].readout == SomeLayers((1,))
-    expected = model.predict(images, verbose=0)["a"]
-    found = loaded.predict(images, verbose=0)["a"]
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-def make_class(name="other", decorate=lambda cls: cls, **body):
-    return decorate(type("Other", (readouts.Readout,), {"name": name, **body}))
-
-
 LOAD = """
 import sys
 
@@ -316,79 +278,6 @@ def test_the_saved_model_and_onnx_answer_as_the_model(images, tmp_path):
     assert set(card["largest_difference"]) == {*READOUTS, "sees"}
     assert max(card["largest_difference"].values()) < 1e-4
     keras_memvit.export_onnx(model, tmp_path / "people.onnx")
-
-
-@pytest.mark.parametrize(
-    "make, message",
-    [
-        (lambda: readouts.Side(10, num_heads=4), "multiple of `num_heads`.*rank=10"),
-        (lambda: readouts.Side(rank=0), "`rank` of the readout 'side'.*rank=0"),
-        (lambda: readouts.Side(num_heads=2.0), "`num_heads`.*num_heads=2.0"),
-        (lambda: readouts.Deep(0), "num_query_tokens=0"),
-        (lambda: task("a", "wide"), "'class_token', 'deep'.*'side'.*'wide'"),
-        (lambda: task("a", {"name": "side", "width": 3}), "'side'.*'width'"),
-        (lambda: task("a", readouts.Readout()), "registered class"),
-        (
-            lambda: readouts.register(type("Other", (readouts.Readout,), {})),
-            "`name` of the readout Other must be a string",
-        ),
-        (
-            lambda: readouts.register(make_class("side")),
-            "must not be taken.*'side', which is Side's",
-        ),
-        (lambda: readouts.register(int), "a subclass of.*Received: <class 'int'>"),
-        (
-            lambda: readouts.register(make_class(__init__=lambda self, factor=1: None)),
-            "Other must be a dataclass.frozen=True",
-        ),
-        (
-            lambda: readouts.register(make_class(decorate=dataclasses.dataclass)),
-            "Other must be a dataclass.frozen=True",
-        ),
-        (
-            lambda: build(
-                make_backbone(),
-                task(
-                    "a",
-                    readouts.register(
-                        make_class(
-                            "clash",
-                            parameters=lambda *_: {"memory_key": None},
-                        )
-                    )(),
-                ),
-            ),
-            r"readout 'clash' must not be named.*\['memory_key'\]",
-        ),
-        (
-            lambda: build(
-                make_backbone(),
-                task(
-                    "a",
-                    readouts.register(
-                        make_class(
-                            "wide",
-                            num_features=lambda *_: 4,
-                            step=lambda *args: args[4].normed[:, 0],
-                            features=lambda *args: [args[3]],
-                        )
-                    )(),
-                ),
-            )(images_for(make_backbone())),
-            r"readout 'wide' must give 1 tensors of the shape \(None, 4\).*32",
-        ),
-    ],
-)
-def test_bad_arguments_are_named(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
-def test_a_side_readout_needs_a_grid():
-    backbone = make_backbone()
-    backbone.patch_embedding.grid_shape = (2, 2)
-    with pytest.raises(ValueError, match="patches form a grid.*6 patches.*(2, 2)"):
-        MemoryViT(backbone, [task("a", "side")])
 
 
 def test_readouts_that_are_equal_are_computed_together(images):

@@ -20,9 +20,8 @@ class ViTBackbone(keras.Model):
     """A frozen pre-LN Vision Transformer that runs on every Keras backend.
 
     `z_0 = embed(x)`, `z_l = block_l(z_(l-1))`, output `norm(z_L)`. What the
-    families (ViT, DeiT, DINOv2, CLIP) differ in is configuration. There is no
-    dropout: the encoder only ever runs in inference mode. Its weights are not
-    trainable, so several models can share one backbone.
+    families (ViT, DeiT, DINOv2, CLIP) differ in is configuration. It only ever runs in
+    inference mode; its weights are not trainable, so models can share one backbone.
 
     Args:
         image_shape: `(height, width, 3)`, multiples of the patch size.
@@ -180,8 +179,8 @@ class ViTBackbone(keras.Model):
             num_queries: int. How many queries attend to each layer, see `BaseStates`.
 
         Yields:
-            Pairs of the layer's `EncoderBlock` and its `BaseStates`; the last one's
-            `output()` is the encoder's, before its norm.
+            Pairs of `EncoderBlock` and `BaseStates`; the last one's `output()` is the
+            encoder's, before its norm.
         """
         base = None
         for block in self.blocks:
@@ -190,11 +189,7 @@ class ViTBackbone(keras.Model):
             yield block, base
 
     def stored_layers(self, states, num_queries=0):
-        """The same from stored states `(B, L, T, D)`, see `precompute`; no output.
-
-        Raises:
-            ValueError: if the states are of other layers, tokens or width.
-        """
+        """The same from stored states `(B, L, T, D)` of this backbone; no output."""
         if tuple(states.shape[1:]) != self.state_shape:
             raise ValueError(
                 "`states` must be those of the backbone's layers, of the shape "

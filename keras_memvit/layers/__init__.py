@@ -1,6 +1,6 @@
 """The Keras layers that a frozen encoder is made of.
 
-Imports Keras alone: a layer here knows of tasks no more than a `TaskLayout` says.
+Imports `tasks`, of which a layer knows no more than a `TaskLayout` says.
 """
 
 from keras_memvit.layers.base_classifier import BaseClassifier

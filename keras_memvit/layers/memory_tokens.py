@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_memvit.layers.former_files import former_memory
+from keras_memvit.tasks.counts import as_count
 
 
 @keras.saving.register_keras_serializable(package="keras_memvit")
@@ -46,10 +47,9 @@ class MemoryTokens(keras.layers.Layer):
 
     def __init__(self, num_memory_tokens, num_layers=None, initializer=None, **kwargs):
         super().__init__(**kwargs)
-        _check("num_memory_tokens", num_memory_tokens)
+        self.num_memory_tokens = as_count(num_memory_tokens, "`num_memory_tokens`")
         if num_layers is not None:
-            _check("num_layers", num_layers)
-        self.num_memory_tokens = num_memory_tokens
+            num_layers = as_count(num_layers, "`num_layers`")
         self.num_layers = num_layers
         self.initializer = keras.initializers.get(
             initializer or keras.initializers.RandomNormal(stddev=0.02)
@@ -90,11 +90,3 @@ class MemoryTokens(keras.layers.Layer):
             initializer=keras.initializers.serialize(self.initializer),
         )
         return config
-
-
-def _check(argument, value):
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(
-            f"`{argument}` must be an integer of at least 1. "
-            f"Received: {argument}={value!r}"
-        )

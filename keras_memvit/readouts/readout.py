@@ -1,9 +1,9 @@
 """The interface of a readout: how a task takes from the frozen stream."""
 
 import dataclasses
-import operator
 import typing
 
+from keras_memvit.tasks.counts import as_count
 from keras_memvit.tasks.readout_names import register_readout
 
 
@@ -177,14 +177,6 @@ def register(cls):
 
 def require_count(readout, argument):
     """Makes an argument an int of at least 1; a `ValueError` names it otherwise."""
-    value = getattr(readout, argument)
-    try:
-        count = operator.index(value)
-    except TypeError:
-        count = 0
-    if count < 1 or isinstance(value, bool):
-        raise ValueError(
-            f"`{argument}` of the readout '{readout.name}' must be an integer of at "
-            f"least 1. Received: {argument}={value!r}"
-        )
+    what = f"`{argument}` of the readout '{readout.name}'"
+    count = as_count(getattr(readout, argument), what)
     object.__setattr__(readout, argument, count)

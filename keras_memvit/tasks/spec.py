@@ -1,11 +1,11 @@
 """What a task is: a name, its classes, its memory, and the tasks it sees."""
 
 import dataclasses
-import operator
 import re
 from collections.abc import Sequence
 from typing import Any
 
+from keras_memvit.tasks.counts import as_count
 from keras_memvit.tasks.readout_names import get_readout
 from keras_memvit.tasks.readout_names import readout_config
 from keras_memvit.tasks.sees import visible_tasks
@@ -66,7 +66,8 @@ class TaskSpec:
     def __post_init__(self, num_query_tokens):
         _check_name(self.name)
         for argument in ("num_classes", "num_memory_tokens"):
-            self._set(argument, _count(self.name, argument, getattr(self, argument)))
+            what = f"`{argument}` of task '{self.name}'"
+            self._set(argument, as_count(getattr(self, argument), what))
         self._set("sees", _strings(self.name, "sees", self.sees))
         if self.class_names is not None:
             self._set(
@@ -180,19 +181,6 @@ def _check_name(name):
             "A task's `name` must not be 'base': that output belongs to the "
             "backbone's own classifier. Received: name='base'"
         )
-
-
-def _count(task, argument, value):
-    try:
-        count = operator.index(value)
-    except TypeError:
-        count = 0
-    if count < 1 or isinstance(value, bool):
-        raise ValueError(
-            f"`{argument}` of task '{task}' must be an integer of at least 1. "
-            f"Received: {argument}={value!r}"
-        )
-    return count
 
 
 def _strings(task, argument, value):

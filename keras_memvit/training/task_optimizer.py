@@ -17,8 +17,8 @@ from keras_memvit.training.tensorflow_execution import is_distributed
 class TaskOptimizer(keras.optimizers.Optimizer):
     """Wraps an optimiser so that it treats every task as if it were trained alone.
 
-    For each task `t` with the variables `w_t`, gradient `g_t` and own copy
-    `O_t` of the optimiser (slots, step count, averages, accumulators),
+    For each task `t` with variables `w_t`, gradient `g_t` and a copy `O_t` of the
+    optimiser of its own (slots, step count, averages, accumulators),
 
         w_t, O_t = O_t(w_t, g_t)    if g_t != 0, finite where scaled, t not finished
         w_t, O_t = w_t, O_t         otherwise
@@ -39,8 +39,8 @@ class TaskOptimizer(keras.optimizers.Optimizer):
     infinite gradients of a replica count as zeros, and scales follow the first
     replica.
 
-    `MemoryViT.compile` makes it; given one, it wraps the `inner_optimizer` anew,
-    so that slots start afresh and `iterations` go on.
+    `MemoryViT.compile` makes it; given one, it wraps the `inner_optimizer` anew:
+    slots start afresh, `iterations` go on.
 
     Args:
         inner_optimizer: the `keras.optimizers.Optimizer` to wrap.
@@ -79,7 +79,7 @@ class TaskOptimizer(keras.optimizers.Optimizer):
             dynamic_growth_steps = inner_optimizer.dynamic_growth_steps
         self.initial_scale = initial_scale
         self.dynamic_growth_steps = dynamic_growth_steps
-        # Read-only views, which Keras neither tracks nor saves a second time.
+        # Read-only views, which Keras neither tracks nor saves again.
         self._rates = types.MappingProxyType(dict(tasks or {}))
         self.inner = types.MappingProxyType({})
         self.scales = None
@@ -150,7 +150,6 @@ class TaskOptimizer(keras.optimizers.Optimizer):
         return variables
 
     def set_weights(self, weights):
-        """Sets the values of `variables`."""
         for variable, weight in zip(self.variables, weights, strict=True):
             variable.assign(weight)
 
@@ -226,12 +225,11 @@ class TaskOptimizer(keras.optimizers.Optimizer):
         return trained, finite
 
     def _require_known(self, variables):
-        known = {id(v) for v in self._trainable_variables}
-        strays = [v.path for v in variables if id(v) not in known]
-        if strays:
+        known = set(map(id, self._trainable_variables))
+        if strays := [v.path for v in variables if id(v) not in known][:5]:
             raise ValueError(
                 "The optimizer was built before these variables were trainable: call "
-                f"`compile()` again. Received: {strays[:5]}"
+                f"`compile()` again. Received: {strays}"
             )
 
     def finalize_variable_values(self, var_list):
@@ -240,10 +238,8 @@ class TaskOptimizer(keras.optimizers.Optimizer):
         for optimizer in self.inner.values():
             own = optimizer._trainable_variables
             if optimizer.use_ema and given.issuperset(map(id, own)):
-                # Values may have been loaded after averages were started; and
-                # after an error JAX's trainer comes here without any.
-                steps = optimizer._iterations._value
-                if steps is not None and int(ops.convert_to_numpy(steps)) > 0:
+                # Values may have been loaded after averages were started.
+                if int(optimizer.iterations) > 0:
                     optimizer.finalize_variable_values(own)
                     _unshare(own)
 
