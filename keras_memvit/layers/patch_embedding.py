@@ -97,7 +97,8 @@ class PatchEmbedding(keras.layers.Layer):
         """Adds position 0, which new class tokens share: (K, D) -> (K, D)."""
         if not self.use_class_token:
             return class_tokens
-        return class_tokens + self.position_embedding[:1]
+        position = ops.cast(self.position_embedding[:1], class_tokens.dtype)
+        return class_tokens + position
 
     def _project(self, images):
         """(B, H, W, C) -> (B, N, D), a strided convolution as one matmul.

@@ -49,9 +49,8 @@ class UnmaskedEncoder(keras.layers.Layer):
         """All tokens after the last norm, (B, T, D), the task's class token first."""
         (task,), backbone = self.tasks, self.backbone
         x = backbone.embed(images)
-        token = backbone.patch_embedding.add_class_position(
-            task.class_token.value[None]
-        )
+        token = ops.cast(task.class_token.value[None], x.dtype)
+        token = backbone.patch_embedding.add_class_position(token)
         if backbone.pre_norm is not None:
             token = backbone.pre_norm(token)
         token = ops.repeat(ops.cast(token, x.dtype)[None], ops.shape(x)[0], axis=0)

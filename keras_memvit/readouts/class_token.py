@@ -51,6 +51,7 @@ class ClassToken(Readout):
         layout = layout_of(tuple(task.spec for task in tasks), train_seen)
         dtype = backbone.tokens_dtype
         tokens = ops.stack([task.weights["class_token"] for task in tasks])  # (K, D)
+        tokens = ops.cast(tokens, dtype)
         if "memory" in tasks[0].weights:
             tokens = self._first_tokens(tokens, backbone)
             memory = ops.cast(_joined(tasks, "memory"), dtype)
