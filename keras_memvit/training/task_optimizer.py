@@ -224,6 +224,15 @@ class TaskOptimizer(keras.optimizers.Optimizer):
             variable.assign(ops.where(active, variable.value, old))
         return trained, finite
 
+    def stateless_apply(self, optimizer_variables, grads, trainable_variables):
+        if len(trainable_variables) != len(self._trainable_variables):
+            raise ValueError(
+                "The optimizer was built for other trainable variables: call "
+                f"`compile()` again. Received: {len(trainable_variables)} variables "
+                f"after {len(self._trainable_variables)}"
+            )
+        return super().stateless_apply(optimizer_variables, grads, trainable_variables)
+
     def _require_known(self, variables):
         known = set(map(id, self._trainable_variables))
         if strays := [v.path for v in variables if id(v) not in known][:5]:
