@@ -246,11 +246,11 @@ class TaskOptimizer(keras.optimizers.Optimizer):
         given = {id(variable) for variable in var_list}
         for optimizer in self.inner.values():
             own = optimizer._trainable_variables
-            if optimizer.use_ema and given.issuperset(map(id, own)):
-                # Values may have been loaded after averages were started.
-                if int(optimizer.iterations) > 0:
-                    optimizer.finalize_variable_values(own)
-                    _unshare(own)
+            averaged = optimizer.use_ema and given.issuperset(map(id, own))
+            # Before a first step values may have been loaded after the averages.
+            if averaged and int(optimizer.iterations) > 0:
+                optimizer.finalize_variable_values(own)
+                _unshare(own)
 
     # === Config ===
 
