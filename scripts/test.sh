@@ -4,6 +4,8 @@
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
 export OMP_NUM_THREADS=1  # one test process a core
+# Test models are small: XLA compiles longer than they run (the JAX suite takes 0.6 of the time).
+export XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true ${XLA_FLAGS:-}"
 .venv/bin/ruff check --quiet .
 for backend in ${BACKENDS:-tensorflow jax torch}; do
     echo "=== $backend"
