@@ -1,4 +1,4 @@
-"""A thousand tasks on one backbone."""
+"""Hundreds of tasks on one backbone (`benchmarks/many_tasks.py` builds a thousand)."""
 
 import keras
 import numpy as np
@@ -6,16 +6,16 @@ from conftest import make_backbone
 
 import keras_memvit
 
-NUM_TASKS = 1000
+NUM_TASKS = 200
 
 
-def test_a_thousand_tasks_build_predict_save_and_load(images, tmp_path):
+def test_many_tasks_build_predict_save_and_load(images, tmp_path):
     tasks = {f"task{k:04d}": 10 for k in range(NUM_TASKS)}
     backbone = make_backbone(num_layers=1)
     model = keras_memvit.build(backbone, tasks, num_memory_tokens=5)
     logits = model.predict(images, verbose=0)
     assert len(logits) == NUM_TASKS
-    for name in ("task0000", "task0999"):
+    for name in ("task0000", "task0199"):
         alone = keras_memvit.select(model, name).predict(images, verbose=0)
         np.testing.assert_allclose(logits[name], alone[name], atol=1e-5)
     model.save(tmp_path / "model.keras")
