@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from keras_memvit.files import exchange
-from keras_memvit.files import leftovers
+from keras_memvit.files import locks
 from keras_memvit.files.atomic import open_whole
 from keras_memvit.files.atomic import write_whole
 from keras_memvit.files.exchange import put_folder
@@ -55,7 +55,7 @@ def test_a_killed_writer_s_leftovers_go_with_the_next_write(tmp_path):
 
 
 def test_where_nothing_can_be_locked_a_day_must_pass(tmp_path, monkeypatch):
-    monkeypatch.setattr(leftovers, "fcntl", None)
+    monkeypatch.setattr(locks, "fcntl", None)
     young, old = temporary_name(tmp_path), temporary_name(tmp_path)
     young.write_bytes(b"")
     old.mkdir()

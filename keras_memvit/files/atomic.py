@@ -5,10 +5,10 @@ import json
 import os
 import pathlib
 
-from keras_memvit.files.leftovers import is_at
-from keras_memvit.files.leftovers import lock
 from keras_memvit.files.leftovers import sweep
 from keras_memvit.files.leftovers import temporary_name
+from keras_memvit.files.locks import is_at
+from keras_memvit.files.locks import lock
 
 
 @contextlib.contextmanager

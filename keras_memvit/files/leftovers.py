@@ -13,16 +13,13 @@ import shutil
 import time
 import uuid
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from keras_memvit.files.locks import is_at
+from keras_memvit.files.locks import lock
+from keras_memvit.files.locks import open_folder
 
 PREFIX, SUFFIX = ".keras_memvit-", ".partial"
 _NAME = re.compile(re.escape(PREFIX) + "[0-9a-f]{32}" + re.escape(SUFFIX))
-FORGOTTEN = (
-    24 * 3600
-)  # seconds after which one is nobody's, where nothing can be locked
+FORGOTTEN = 24 * 3600  # seconds, after which it is nobody's where locks are unknown
 
 
 def temporary_name(folder):
@@ -33,31 +30,6 @@ def temporary_name(folder):
 def is_temporary(path):
     """Whether a path is named as temporary files and folders are."""
     return _NAME.fullmatch(pathlib.Path(path).name) is not None
-
-
-def lock(descriptor):
-    """Tries to lock an open file or folder until it is closed.
-
-    Returns:
-        True, False if another has it, None where nothing can be locked.
-    """
-    if fcntl is None:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # some network file systems
-        return None
-    return True
-
-
-def is_at(path, descriptor):
-    """Whether an open file or folder is still the one at `path`."""
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 @contextlib.contextmanager
@@ -94,7 +66,7 @@ def _make_folder(parent):
         folder = temporary_name(parent)
         folder.mkdir()
         try:
-            descriptor = _open_folder(folder)
+            descriptor = open_folder(folder)
         except FileNotFoundError:  # a sweep came in between
             continue
         if descriptor is None:
@@ -107,7 +79,7 @@ def _make_folder(parent):
 def _delete_if_left(entry):
     is_folder = entry.is_dir(follow_symlinks=False)
     if is_folder:
-        descriptor = _open_folder(entry.path)
+        descriptor = open_folder(entry.path)
     else:
         descriptor = os.open(entry.path, os.O_RDWR)
     try:
@@ -121,10 +93,3 @@ def _delete_if_left(entry):
     finally:
         if descriptor is not None:
             os.close(descriptor)
-
-
-def _open_folder(path):
-    """A descriptor of a folder, None where folders cannot be opened (Windows)."""
-    if fcntl is None:
-        return None
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY)

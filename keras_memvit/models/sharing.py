@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+from keras_memvit.backbones.asked_of import check_asked
 from keras_memvit.backbones.convert import convert
 from keras_memvit.backbones.same_backbone import require_same_backbone
 from keras_memvit.models.compose import check_masked
@@ -18,6 +19,7 @@ from keras_memvit.tasks.sees import visible_tasks
 from keras_memvit.tasks.task_file import SUFFIX
 from keras_memvit.tasks.task_file import read_arrays
 from keras_memvit.tasks.task_file import read_card
+from keras_memvit.tasks.task_file import read_shapes
 from keras_memvit.tasks.task_file import task_fingerprint
 from keras_memvit.tasks.task_file import write_task_file
 from keras_memvit.version import __version__
@@ -88,8 +90,9 @@ def load_task(model: Any, path: str | os.PathLike) -> TaskModel:
     path = pathlib.Path(path)
     cards = _cards(path)
     if not isinstance(model, TaskModel):
-        first = next(iter(cards.values()))
+        path, first = next(iter(cards.items()))
         shape = first["image_shape"]
+        check_asked(model, path, shape, read_shapes(path))
         return _load_onto_backbone(convert(model, image_shape=shape), cards)
     check_masked(model, "model")
     return _add(model, cards)
@@ -147,12 +150,12 @@ def _load_onto_backbone(parts, cards):
     backbone, classifier = parts
     (path, card), *rest = cards.items()
     _check(path, card, backbone, backbone.fingerprint(), {})
+    arrays = read_arrays(path, task_shapes(card["task"], backbone))
     if card["attention"] == "unmasked":
         model = UnmaskedViT(backbone, [card["task"]])
     else:
         model = MemoryViT(backbone, [card["task"]], classifier=classifier)
-    task = model.task_layers[card["task"].name]
-    task.assign_arrays(read_arrays(path, task.shapes))
+    model.task_layers[card["task"].name].assign_arrays(arrays)
     return _add(model, dict(rest)) if rest else model
 
 
