@@ -1,11 +1,8 @@
 """The canonical Vision Transformer encoder that every family converts into."""
 
-import hashlib
-import json
-
 import keras
-import numpy as np
 
+from keras_memvit.backbones.fingerprint import RememberedFingerprint
 from keras_memvit.backbones.image_shape import check_image_shape
 from keras_memvit.backbones.position_embedding import interpolate_position_embedding
 from keras_memvit.layers import EncoderBlock
@@ -145,6 +142,7 @@ class ViTBackbone(keras.Model):
         self.blocks = blocks
         self.norm = norm
         self.trainable = False
+        self._fingerprint = RememberedFingerprint()
 
         # === Config ===
         self.image_shape = image_shape
@@ -225,16 +223,9 @@ class ViTBackbone(keras.Model):
         """SHA-256 of the weights and of the configuration that they mean.
 
         Two backbones with one fingerprint compute the same function, whatever
-        their name, precision or backend.
+        their name, precision or backend. It is remembered while no weight changes.
         """
-        config = json.dumps(self._architecture(), sort_keys=True)
-        digest = hashlib.sha256(config.encode())
-        for weight in self.weights:
-            values = np.ascontiguousarray(
-                keras.ops.convert_to_numpy(weight), dtype="<f4"
-            )
-            digest.update(f"{weight.name}{values.shape}".encode() + values.tobytes())
-        return digest.hexdigest()
+        return self._fingerprint.of(self)
 
     def replicate(self, *, antialias=False, **changes):
         """A new backbone with the same weights and some arguments changed.
