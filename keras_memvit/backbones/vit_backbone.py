@@ -5,6 +5,7 @@ import keras
 from keras_memvit.backbones.fingerprint import RememberedFingerprint
 from keras_memvit.backbones.image_shape import check_image_shape
 from keras_memvit.backbones.position_embedding import interpolate_position_embedding
+from keras_memvit.backbones.saves_whole import SavesWhole
 from keras_memvit.layers import EncoderBlock
 from keras_memvit.layers import ImageNormalization
 from keras_memvit.layers import PatchEmbedding
@@ -13,7 +14,7 @@ from keras_memvit.layers.base_states import as_floats
 
 
 @keras.saving.register_keras_serializable(package="keras_memvit")
-class ViTBackbone(keras.Model):
+class ViTBackbone(SavesWhole, keras.Model):
     """A frozen pre-LN Vision Transformer that runs on every Keras backend.
 
     `z_0 = embed(x)`, `z_l = block_l(z_(l-1))`, output `norm(z_L)`. What the

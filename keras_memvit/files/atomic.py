@@ -64,6 +64,12 @@ def write_json(path, content):
     write_whole(path, json.dumps(content, indent=1))
 
 
+def sync_file(path):
+    """Waits until a file's content is on the disk."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
 def sync_folder(folder):
     """Makes a folder's new names outlive a loss of power, where that can be asked."""
     if os.name == "nt":
