@@ -25,31 +25,47 @@ pytestmark = [
 ]
 
 
+class Server:
+    """A `kill_server` in a process of its own."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(TESTS / "kill_server.py")],
+            env={
+                **os.environ,
+                "KERAS_BACKEND": keras.backend.backend(),
+                "PYTHONPATH": os.pathsep.join([str(TESTS), os.getcwd()]),
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+            },
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(self, verb, folder, seconds=None):
+        self.process.stdin.write(json.dumps([verb, str(folder), seconds]) + "\n")
+        self.process.stdin.flush()
+
+    def wait(self):
+        """The exit code and the seconds of what was started."""
+        return json.loads(self.process.stdout.readline())
+
+    def __call__(self, *args):
+        self.start(*args)
+        return self.wait()
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
 @pytest.fixture(scope="module")
 def run():
     """A function that runs a verb of `kill_server`, killed after some seconds."""
-    server = subprocess.Popen(
-        [sys.executable, "-W", "ignore", str(TESTS / "kill_server.py")],
-        env={
-            **os.environ,
-            "KERAS_BACKEND": keras.backend.backend(),
-            "PYTHONPATH": os.pathsep.join([str(TESTS), os.getcwd()]),
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-        },
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-    def run(verb, folder, seconds=None):
-        server.stdin.write(json.dumps([verb, str(folder), seconds]) + "\n")
-        server.stdin.flush()
-        return json.loads(server.stdout.readline())
-
-    yield run
-    server.stdin.close()
-    server.wait()
-    server.stdout.close()
+    server = Server()
+    yield server
+    server.close()
 
 
 def leftovers(folder):
@@ -126,6 +142,26 @@ def test_a_store(run, tmp_path):
     found, expected = map(keras_memvit.StateStore, (folder, tmp_path / "whole"))
     np.testing.assert_array_equal(found.rows(range(12)), expected.rows(range(12)))
     assert same(found.targets, expected.targets)
+
+
+def test_two_processes_write_one_store(run, tmp_path):
+    """As two containers do that share a folder; one of them may be killed."""
+    seconds = whole_run(run, "precompute", tmp_path / "whole")
+    expected = keras_memvit.StateStore(tmp_path / "whole")
+    rng, other = np.random.default_rng(0), Server()
+    for i in range(KILLS or 2):
+        folder = tmp_path / f"{i}"
+        folder.mkdir()
+        other.start("precompute", folder, rng.uniform(0.0, seconds) if i % 2 else None)
+        assert run("precompute", folder)[0] == 0
+        store = keras_memvit.StateStore(folder)  # whatever the other does
+        np.testing.assert_array_equal(store.rows(range(12)), expected.rows(range(12)))
+        assert other.wait()[0] in (0, -signal.SIGKILL)
+        store = keras_memvit.StateStore(folder)
+        np.testing.assert_array_equal(store.rows(range(12)), expected.rows(range(12)))
+        assert run("precompute", folder)[0] == 0
+        assert not leftovers(folder)
+    other.close()
 
 
 def test_a_training(run, tmp_path):
