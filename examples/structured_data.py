@@ -12,11 +12,12 @@ x) and `count` (1 to 8 shapes that do not touch; 8 classes). An image depends on
 import argparse
 import colorsys
 import pathlib
-import tempfile
 
 import numpy as np
 from PIL import Image
 from PIL import ImageDraw
+
+from keras_memvit.files.leftovers import scratch_folder
 
 PARTS = ("train", "test")
 BINS = 16
@@ -175,8 +176,8 @@ def make(output, num_train=1000, num_test=1000, image_size=98, seed=0):
             f"num_test={num_test}, image_size={image_size}, seed={seed}"
         )
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent) as temporary:
-        staged = pathlib.Path(temporary) / "structured"
+    with scratch_folder(output.parent) as temporary:
+        staged = temporary / "structured"
         for kind in KINDS:
             numbers = dict(zip(PARTS, (num_train, num_test)))
             write_kind(staged / kind, kind, numbers, image_size, seed)

@@ -10,6 +10,7 @@ from keras_memvit.models.build import build
 from keras_memvit.models.compose import concatenate
 from keras_memvit.models.compose import extend
 from keras_memvit.models.compose import select
+from keras_memvit.models.load_model import load_model
 from keras_memvit.models.memory_vit import MemoryViT
 from keras_memvit.models.sharing import inspect
 from keras_memvit.models.sharing import load_task
@@ -36,6 +37,7 @@ __all__ = [
     "extend",
     "inspect",
     "layers",
+    "load_model",
     "load_task",
     "plot",
     "precompute",

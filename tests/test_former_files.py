@@ -13,6 +13,10 @@ from keras_memvit import readouts
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 
 
+# Files of that time have no checksums.
+unchecked = pytest.mark.filterwarnings("ignore:.*before task files had checksums")
+
+
 def answers(writer):
     """The images, and the logits that the former library gave for them."""
     arrays = dict(np.load(GOLDEN / f"{writer}_logits.npz"))
@@ -42,6 +46,7 @@ def test_a_former_model_answers_as_it_did(writer):
     model.fit(images, {"extension": np.arange(4)}, verbose=0)
 
 
+@unchecked
 @pytest.mark.parametrize("writer", BACKENDS)
 def test_former_task_files_answer_as_they_did(writer):
     images, expected = answers(writer)
@@ -54,6 +59,13 @@ def test_former_task_files_answer_as_they_did(writer):
         np.testing.assert_allclose(logits[name], expected[name], atol=1e-5)
 
 
+def test_former_task_files_are_taken_with_a_warning():
+    path = GOLDEN / "jax_plain.safetensors"
+    with pytest.warns(UserWarning, match="jax_plain.*before .* checksums"):
+        keras_memvit.load_task(load("jax").backbone, path)
+
+
+@unchecked
 def test_a_former_unmasked_model_and_its_task_answer_as_they_did():
     images, expected = answers("jax")
     model = keras.saving.load_model(GOLDEN / "jax_unmasked.keras")

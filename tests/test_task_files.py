@@ -25,6 +25,7 @@ from safetensors.numpy import save_file
 
 import keras_memvit
 from keras_memvit import TaskSpec
+from keras_memvit.tasks import task_file
 
 BACKBONE = make_backbone()
 
@@ -134,10 +135,11 @@ def test_a_reader_loads_only_beside_what_it_was_trained_to_read(tmp_path):
 
 
 def rewrite(path, change):
-    """Applies `change(tensors, card)` to a task file."""
+    """Applies `change(tensors, card)` to a task file, as if it were meant."""
     tensors = load_file(path)
     card = json.loads(safe_open(path, "numpy").metadata()["keras_memvit"])
     change(tensors, card)
+    card = task_file.seal(card, tensors)
     save_file(tensors, path, metadata={"keras_memvit": json.dumps(card)})
 
 

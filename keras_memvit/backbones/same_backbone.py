@@ -1,20 +1,18 @@
 """The refusal of what was made with another backbone."""
 
 
-def require_same_backbone(backbone, fingerprint, image_shape, what, own=None):
+def require_same_backbone(backbone, fingerprint, image_shape, what):
     """Raises unless this is the backbone that something was made with.
 
     Args:
         backbone: the `ViTBackbone` at hand.
         fingerprint, image_shape: those of the backbone it was made with.
         what: str. What it is, to begin a sentence with.
-        own: the backbone's own fingerprint where it is known already, since it
-            is computed from all weights.
 
     Raises:
         ValueError: says both fingerprints and image shapes.
     """
-    own = backbone.fingerprint() if own is None else own
+    own = backbone.fingerprint()
     if fingerprint != own:
         raise ValueError(
             f"{what} belongs to another backbone (weights, image shape or image "

@@ -1,13 +1,11 @@
 """The canonical Vision Transformer encoder that every family converts into."""
 
-import hashlib
-import json
-
 import keras
-import numpy as np
 
+from keras_memvit.backbones.fingerprint import RememberedFingerprint
 from keras_memvit.backbones.image_shape import check_image_shape
 from keras_memvit.backbones.position_embedding import interpolate_position_embedding
+from keras_memvit.backbones.saves_whole import SavesWhole
 from keras_memvit.layers import EncoderBlock
 from keras_memvit.layers import ImageNormalization
 from keras_memvit.layers import PatchEmbedding
@@ -16,7 +14,7 @@ from keras_memvit.layers.base_states import as_floats
 
 
 @keras.saving.register_keras_serializable(package="keras_memvit")
-class ViTBackbone(keras.Model):
+class ViTBackbone(SavesWhole, keras.Model):
     """A frozen pre-LN Vision Transformer that runs on every Keras backend.
 
     `z_0 = embed(x)`, `z_l = block_l(z_(l-1))`, output `norm(z_L)`. What the
@@ -145,6 +143,7 @@ class ViTBackbone(keras.Model):
         self.blocks = blocks
         self.norm = norm
         self.trainable = False
+        self._fingerprint = RememberedFingerprint()
 
         # === Config ===
         self.image_shape = image_shape
@@ -225,16 +224,9 @@ class ViTBackbone(keras.Model):
         """SHA-256 of the weights and of the configuration that they mean.
 
         Two backbones with one fingerprint compute the same function, whatever
-        their name, precision or backend.
+        their name, precision or backend. It is remembered while no weight changes.
         """
-        config = json.dumps(self._architecture(), sort_keys=True)
-        digest = hashlib.sha256(config.encode())
-        for weight in self.weights:
-            values = np.ascontiguousarray(
-                keras.ops.convert_to_numpy(weight), dtype="<f4"
-            )
-            digest.update(f"{weight.name}{values.shape}".encode() + values.tobytes())
-        return digest.hexdigest()
+        return self._fingerprint.of(self)
 
     def replicate(self, *, antialias=False, **changes):
         """A new backbone with the same weights and some arguments changed.

@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all.
+"""Files and folders that are whole or not there at all; what killed writers leave.
 
 Imports the standard library alone.
 """

@@ -3,8 +3,10 @@
 import os
 import pathlib
 from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
+from keras_memvit.backbones.asked_of import check_asked
 from keras_memvit.backbones.convert import convert
 from keras_memvit.backbones.same_backbone import require_same_backbone
 from keras_memvit.models.compose import check_masked
@@ -18,6 +20,7 @@ from keras_memvit.tasks.sees import visible_tasks
 from keras_memvit.tasks.task_file import SUFFIX
 from keras_memvit.tasks.task_file import read_arrays
 from keras_memvit.tasks.task_file import read_card
+from keras_memvit.tasks.task_file import read_shapes
 from keras_memvit.tasks.task_file import task_fingerprint
 from keras_memvit.tasks.task_file import write_task_file
 from keras_memvit.version import __version__
@@ -63,13 +66,17 @@ def save_task(model: TaskModel, name: str, path: str | os.PathLike) -> None:
     write_task_file(os.fspath(path), layers[name].arrays(), card)
 
 
-def load_task(model: Any, path: str | os.PathLike) -> TaskModel:
+def load_task(
+    model: Any, path: str | os.PathLike | Sequence[str | os.PathLike]
+) -> TaskModel:
     """Adds a saved task, or a folder of them, to a model.
+
+    Each call makes a model of all its tasks: many files are loaded in one call.
 
     Args:
         model: a `MemoryViT`, or anything that `build` takes as a backbone.
-        path: a task file, or a folder of task files (`*.safetensors`), which
-            are loaded so that each comes after those it sees.
+        path: a task file, a list of task files, or a folder of them
+            (`*.safetensors`); they are loaded so that each comes after those it sees.
 
     Returns:
         A new `MemoryViT` over the same backbone's weights.
@@ -85,11 +92,11 @@ def load_task(model: Any, path: str | os.PathLike) -> TaskModel:
     model = keras_memvit.load_task(digits, "faces.safetensors")
     ```
     """
-    path = pathlib.Path(path)
     cards = _cards(path)
     if not isinstance(model, TaskModel):
-        first = next(iter(cards.values()))
+        path, first = next(iter(cards.items()))
         shape = first["image_shape"]
+        check_asked(model, path, shape, read_shapes(path))
         return _load_onto_backbone(convert(model, image_shape=shape), cards)
     check_masked(model, "model")
     return _add(model, cards)
@@ -132,13 +139,16 @@ def _listed(names, limit=10):
 
 def _cards(path):
     """{file: card}, each after those of the tasks it needs."""
-    if not path.is_dir():
-        return {path: read_card(path)}
-    cards = {file: read_card(file) for file in sorted(path.glob(f"*{SUFFIX}"))}
-    if not cards:
+    if isinstance(path, (list, tuple)):
+        files = [pathlib.Path(file) for file in path]
+    else:
+        path = pathlib.Path(path)
+        files = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
+    if not files:
         raise ValueError(
             f"`path` must hold task files (*{SUFFIX}). There are none in {path}"
         )
+    cards = {file: read_card(file) for file in files}
     # A task's needs are closed transitively: who needs fewer comes first.
     return dict(sorted(cards.items(), key=lambda item: len(item[1]["needs"])))
 
@@ -146,23 +156,19 @@ def _cards(path):
 def _load_onto_backbone(parts, cards):
     backbone, classifier = parts
     (path, card), *rest = cards.items()
-    _check(path, card, backbone, backbone.fingerprint(), {})
+    _check(path, card, backbone, {})
+    arrays = read_arrays(path, task_shapes(card["task"], backbone))
     if card["attention"] == "unmasked":
         model = UnmaskedViT(backbone, [card["task"]])
     else:
         model = MemoryViT(backbone, [card["task"]], classifier=classifier)
-    task = model.task_layers[card["task"].name]
-    task.assign_arrays(read_arrays(path, task.shapes))
+    model.task_layers[card["task"].name].assign_arrays(arrays)
     return _add(model, dict(rest)) if rest else model
 
 
 def _add(model, cards):
     backbone = model.backbone
-    fingerprint = backbone.fingerprint()
-    present = {
-        name: task_fingerprint(task.arrays())
-        for name, task in model.task_layers.items()
-    }
+    present = dict(model.task_layers)
     loaded = {}
     for path, card in cards.items():
         name = card["task"].name
@@ -172,14 +178,14 @@ def _add(model, cards):
                 f"{list(present)}. Leave it out with `select`, or save it under "
                 "another name"
             )
-        _check(path, card, backbone, fingerprint, present)
+        _check(path, card, backbone, present)
         if card["attention"] != "masked":
             raise ValueError(
                 f"{path} holds a task with unmasked attention, which cannot stand "
                 "beside others: load it onto a backbone"
             )
         loaded[name] = read_arrays(path, task_shapes(card["task"], backbone))
-        present[name] = task_fingerprint(loaded[name])
+        present[name] = loaded[name]
     specs = [card["task"] for card in cards.values()]
     model = extend(model, specs, freeze=False)
     for name, arrays in loaded.items():
@@ -187,18 +193,34 @@ def _add(model, cards):
     return model
 
 
-def _check(path, card, backbone, fingerprint, present):
+def _check(path, card, backbone, present):
+    """Refuses a task of another backbone, or without the tasks that it needs.
+
+    Args:
+        path, card: the task's.
+        backbone: the `ViTBackbone`.
+        present: dict from the names of the tasks that are there to their
+            `TaskWeights` or arrays.
+    """
     made_with = (card["backbone"], card["image_shape"])
-    require_same_backbone(backbone, *made_with, path, own=fingerprint)
+    require_same_backbone(backbone, *made_with, path)
     missing = [name for name in card["needs"] if name not in present]
     if missing or set(card["task"].sees) - set(card["needs"]):
         raise ValueError(
             f"{path} sees the tasks {list(card['needs'])}: load these first. "
             f"Missing: {missing}"
         )
-    changed = [name for name, want in card["needs"].items() if present[name] != want]
+    changed = [
+        name
+        for name, want in card["needs"].items()
+        if _fingerprint_of(present[name]) != want
+    ]
     if changed:
         raise ValueError(
             f"{path} was trained while seeing other versions of the tasks {changed} "
             "than those in the model"
         )
+
+
+def _fingerprint_of(task):
+    return task_fingerprint(task if isinstance(task, dict) else task.arrays())

@@ -2,11 +2,12 @@
 
 import keras
 
+from keras_memvit.backbones.saves_whole import SavesWhole
 from keras_memvit.models.task_summary import task_summary
 from keras_memvit.training.trainer import TaskTrainer
 
 
-class TaskModel(TaskTrainer, keras.Model):
+class TaskModel(SavesWhole, TaskTrainer, keras.Model):
     """A functional model around an encoder that has `backbone`, `specs`, `tasks`.
 
     Args:

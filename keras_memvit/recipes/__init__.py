@@ -3,6 +3,7 @@
 Imports any room but `experiments`.
 """
 
+from keras_memvit.recipes.resume import resume
 from keras_memvit.recipes.sweep import SweepResult
 from keras_memvit.recipes.sweep import sweep
 from keras_memvit.rivals.baseline import baseline
@@ -18,5 +19,6 @@ __all__ = [
     "adamw_optimizer",
     "baseline",
     "paper_optimizer",
+    "resume",
     "sweep",
 ]

@@ -13,6 +13,7 @@ from keras_memvit.models.build import build
 from keras_memvit.models.compose import rename
 from keras_memvit.tasks.spec import TaskSpec
 from keras_memvit.tasks.spec import parse_tasks
+from keras_memvit.training.divergence import TaskDivergence
 from keras_memvit.training.schedules import paper_optimizer
 from keras_memvit.training.store_inputs import is_store
 
@@ -23,15 +24,18 @@ class SweepResult:
 
     Attributes:
         table: list of dicts, one a candidate, best first: `learning_rate`,
-            `num_memory_tokens`, `seed`, `val_accuracy`, `val_loss`.
+            `num_memory_tokens`, `seed`, `val_accuracy`, `val_loss`, and
+            `diverged`, the epoch from 1 in which its loss was no number any more,
+            else None. Those come last, whatever their accuracy: answers that are no
+            numbers count as the first class.
         best: dict, the learning rate and token count with the best mean
             validation accuracy over seeds, that `mean`, and its `spread`
-            (standard deviation).
+            (standard deviation). Settings of which no seed diverged go first.
         model: a `MemoryViT` of the task as the best candidate's best seed
             trained it.
     """
 
-    table: list[dict[str, float]]
+    table: list[dict[str, float | None]]
     best: dict[str, float]
     model: keras.Model
 
@@ -81,7 +85,8 @@ def sweep(
         A `SweepResult`.
 
     Raises:
-        ValueError: if there is not one task, or nothing to try.
+        ValueError: if there is not one task, or nothing to try, or every candidate
+            diverged.
 
     Example:
 
@@ -104,11 +109,13 @@ def sweep(
     names = list(candidates)
     rates = {name: row[0] for name, row in candidates.items()}
     model.compile(optimizer(1.0), learning_rate_multipliers=rates)
+    stopping = _StopDiverged()
     model.fit(
         *_for_all(train, names),
         epochs=epochs,
         batch_size=batch_size,
         verbose=verbose,
+        callbacks=[stopping],
     )
     logs = model.evaluate(
         *_for_all(validation, names),
@@ -118,13 +125,22 @@ def sweep(
     )
     rows = {}
     for name, (rate, tokens, seed) in candidates.items():
+        val_loss = logs[f"{name}_loss" if len(names) > 1 else "loss"]
+        last = None if np.isfinite(val_loss) else (epochs - 1, 0)
+        diverged = stopping.diverged.get(name, last)
         rows[name] = {
             "learning_rate": rate,
             "num_memory_tokens": tokens,
             "seed": seed,
             "val_accuracy": logs[f"{name}_accuracy"],
-            "val_loss": logs[f"{name}_loss" if len(names) > 1 else "loss"],
+            "val_loss": val_loss,
+            "diverged": None if diverged is None else diverged[0] + 1,
         }
+    if all(row["diverged"] for row in rows.values()):
+        raise ValueError(
+            "Every candidate of `sweep` diverged: try smaller learning rates. "
+            f"Received: learning_rates={tuple(learning_rates)}"
+        )
     best, winner = _best(rows)
     return SweepResult(
         sorted(rows.values(), key=_order), best, rename(model, winner, specs[0].name)
@@ -151,30 +167,51 @@ def _for_all(data, names):
     return images, dict.fromkeys(names, labels)
 
 
+class _StopDiverged(TaskDivergence):
+    """Trains candidates that diverged no further; the table says which."""
+
+    def say(self, task, epoch, step, value):
+        self.model.optimizer.set_finished(self.diverged)
+        if len(self.diverged) == len(self.model.trained_tasks):
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        self.model.optimizer.set_finished(())
+
+
 def _best(rows):
     """The settings with the best mean over seeds, and their best candidate."""
     groups = {}
     for name, row in rows.items():
         key = (row["learning_rate"], row["num_memory_tokens"])
         groups.setdefault(key, []).append(name)
-    accuracies = {
-        key: [rows[name]["val_accuracy"] for name in group]
+    found = {
+        key: [
+            rows[name]["val_accuracy"] for name in group if not rows[name]["diverged"]
+        ]
         for key, group in groups.items()
     }
-    rate, tokens = max(accuracies, key=lambda key: np.mean(accuracies[key]))
-    found = accuracies[rate, tokens]
+
+    def rank(key):  # whole groups before those of which a seed diverged
+        whole = len(found[key]) == len(groups[key])
+        return (whole, np.mean(found[key])) if found[key] else (False, -1.0)
+
+    rate, tokens = max(groups, key=rank)
+    accuracies = found[rate, tokens]
     best = {
         "learning_rate": rate,
         "num_memory_tokens": tokens,
-        "mean": float(np.mean(found)),
-        "spread": float(np.std(found)),
+        "mean": float(np.mean(accuracies)),
+        "spread": float(np.std(accuracies)),
     }
     return best, min(groups[rate, tokens], key=lambda name: _order(rows[name]))
 
 
 def _order(row):
-    return (-row["val_accuracy"], row["val_loss"])
+    return (row["diverged"] is not None, -row["val_accuracy"], row["val_loss"])
 
 
 def _cell(value):
+    if value is None:
+        return "-"
     return f"{value:.4f}" if isinstance(value, float) else str(value)

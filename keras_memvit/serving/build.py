@@ -12,6 +12,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
 
 import keras
 import numpy as np
@@ -78,7 +79,7 @@ def run(model, request, scratch):
     np.savez(scratch / "probe.npz", images=probe, **expected)
     (scratch / "request.json").write_text(json.dumps(dataclasses.asdict(request)))
     package = str(pathlib.Path(__file__).resolve().parents[2])
-    done = subprocess.run(
+    child = subprocess.Popen(
         [sys.executable, "-m", __spec__.name, str(scratch / "request.json")],
         env={
             **os.environ,
@@ -86,13 +87,22 @@ def run(model, request, scratch):
             "PYTHONPATH": os.pathsep.join([package, *filter(None, sys.path)]),
             "CUDA_VISIBLE_DEVICES": "-1",  # the parent may hold the accelerator
         },
-        capture_output=True,
+        stdin=subprocess.PIPE,  # ends with this process, see `_end_with_parent`
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
     )
-    if done.returncode:
+    with child:
+        try:
+            said = child.stderr.read()
+            child.wait()
+        except BaseException:
+            child.kill()
+            raise
+    if child.returncode:
         raise RuntimeError(
             f"The TensorFlow process that builds the {request.format} failed:\n"
-            + "\n".join(done.stderr.strip().splitlines()[-30:])
+            + "\n".join(said.strip().splitlines()[-30:])
         )
 
 
@@ -177,8 +187,20 @@ def _write_card(model, request, differences):
     path.write_text(json.dumps(card, indent=1) + "\n")
 
 
+def _end_with_parent():
+    """Ends this process when the one that started it has ended, however it did."""
+
+    def wait():
+        while os.read(0, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def main(path):
     """Builds from files that the parent process left beside `path`."""
+    _end_with_parent()
     folder = pathlib.Path(path).parent
     request = Request(**json.loads(pathlib.Path(path).read_text()))
     for module in request.modules:

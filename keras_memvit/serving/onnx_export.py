@@ -2,8 +2,9 @@
 
 import os
 import pathlib
-import tempfile
 
+from keras_memvit.files.atomic import sync_file
+from keras_memvit.files.leftovers import scratch_folder
 from keras_memvit.models.compose import check_masked
 from keras_memvit.models.memory_vit import MemoryViT
 from keras_memvit.serving.build import Request
@@ -51,8 +52,8 @@ def export_onnx(
             f"`overwrite=True`. Received: {path}"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as name:
-        scratch = pathlib.Path(name)
+    with scratch_folder(path.parent) as scratch:
         run(model, Request("onnx", str(scratch / "model.onnx")), scratch)
+        sync_file(scratch / "model.onnx")
         (scratch / "model.onnx").replace(path)
     return path

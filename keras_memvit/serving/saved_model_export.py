@@ -3,9 +3,11 @@
 import json
 import os
 import pathlib
-import tempfile
 from collections.abc import Sequence
 
+from keras_memvit.files.exchange import put_folder
+from keras_memvit.files.exchange import restore_folder
+from keras_memvit.files.leftovers import scratch_folder
 from keras_memvit.models.compose import check_masked
 from keras_memvit.models.memory_vit import MemoryViT
 from keras_memvit.serving.build import CARD
@@ -45,9 +47,9 @@ def export_saved_model(
     - `<task>_classify`: serialised `tf.Example`s with `image_bytes`, for the
       server's Classify calls.
 
-    Written under another name and renamed when whole and checked against the
-    model. Beside the versions it puts a starter `models.config` and
-    `batching.config`, unless they are there.
+    Written under another name and, when whole and checked against the model, put in
+    an old version's place in one step. Beside the versions it puts a starter
+    `models.config` and `batching.config`, unless they are there.
 
     Args:
         model: a `MemoryViT`.
@@ -84,16 +86,14 @@ def export_saved_model(
     if dtype not in (None, *DTYPES):
         raise ValueError(f"`dtype` must be one of {DTYPES}. Received: dtype={dtype!r}")
     folder = _version_folder(pathlib.Path(path))
+    restore_folder(folder)
     if folder.exists() and not overwrite:
         raise ValueError(
             f"`path` must be a version that does not exist yet, or pass "
             f"`overwrite=True`. Received: {folder}"
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{folder.name}-", dir=folder.parent
-    ) as scratch:
-        scratch = pathlib.Path(scratch)
+    with scratch_folder(folder.parent) as scratch:
         request = Request(
             format="saved_model",
             path=str(scratch / "saved_model"),
@@ -105,9 +105,7 @@ def export_saved_model(
         )
         run(model, request, scratch)
         _report(scratch / "saved_model", request, folder)
-        if folder.exists():
-            folder.rename(scratch / "replaced")
-        (scratch / "saved_model").rename(folder)
+        put_folder(scratch / "saved_model", folder)
     write_server_configs(folder.parent, request.model_name)
     return folder
 

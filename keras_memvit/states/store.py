@@ -1,7 +1,6 @@
 """A store of frozen states, to train from in place of images."""
 
 import copy
-import json
 import math
 import os
 import pathlib
@@ -17,8 +16,11 @@ from keras_memvit.states.shards import Shard
 from keras_memvit.states.shards import flatten_targets
 from keras_memvit.states.shards import stack_targets
 from keras_memvit.states.shards import unflatten_targets
+from keras_memvit.states.store_card import CARD
+from keras_memvit.states.store_card import UnfinishedStore
+from keras_memvit.states.store_card import damaged
+from keras_memvit.states.store_card import read_card
 
-CARD = "store.json"
 ALIGNMENT = 64  # bytes
 
 
@@ -39,7 +41,8 @@ class StateStore:
         dtype: `"bfloat16"` or `"float32"`.
 
     Raises:
-        ValueError: if there is no whole store at `path`.
+        ValueError: if there is no whole store at `path`, or a file of it is
+            damaged: names it. States are checked when they are first read.
 
     Example:
 
@@ -53,7 +56,7 @@ class StateStore:
         self.path = pathlib.Path(path)
         card = read_card(self.path)
         if card is None or card["images"] is None:
-            raise ValueError(
+            raise UnfinishedStore(
                 "`path` must be a folder that `precompute` has finished. "
                 f"Received: {path}"
             )
@@ -62,19 +65,39 @@ class StateStore:
         self.num_views = card["views"]
         self.state_shape = tuple(card["state_shape"])
         self.dtype = card["dtype"]
-        self.states, self.targets = [], None
-        shards = -(-self.num_images // card["shard_size"])
+        self.shards = self._open_shards()
+        self.states = [[shard.states() for shard in view] for view in self.shards]
+        self.verified = set()  # (view, number) of the shards whose checksum holds
+        targets = [shard.targets() for shard in self.shards[0]]
+        if len({frozenset(rows) for rows in targets}) > 1:
+            raise damaged(self.path, "its shards hold the labels of different tasks")
+        self.targets = stack_targets(targets)
+
+    def _open_shards(self):
+        """The shards by view, each with as many images as it must have."""
+        size = self.card["shard_size"]
+        count = -(-self.num_images // size)
+        found, missing = [], []
         for view in range(self.num_views):
-            found = [Shard(self.path, view, number) for number in range(shards)]
-            missing = [s.stem.name for s in found if s.card() is None]
+            found.append([])
+            for number in range(count):
+                shard = Shard(self.path, view, number, self.card)
+                images = min(size, self.num_images - number * size)
+                card = shard.card()
+                if card is None or card["images"] != images:
+                    missing.append(shard.stem.name)
+                found[-1].append(shard)
+                if len(missing) >= 5:
+                    break
+            surplus = Shard(self.path, view, count, self.card).path(".json")
+            if surplus.exists():
+                raise damaged(self.path / CARD, f"{surplus.name} is one shard too many")
             if missing:
-                raise ValueError(
-                    f"The store at {path} lacks the shards {missing[:5]}: call "
-                    "`precompute` again, it goes on where it stopped"
+                raise UnfinishedStore(
+                    f"The store at {self.path} lacks the shards {missing}, or they are "
+                    "damaged: call `precompute` again, it goes on where it stopped"
                 )
-            self.states.append([shard.states() for shard in found])
-            if view == 0:
-                self.targets = stack_targets([shard.targets() for shard in found])
+        return found
 
     def check(self, backbone: ViTBackbone) -> None:
         """Refuses another backbone, image size or preprocessing."""
@@ -113,10 +136,18 @@ class StateStore:
     def rows(self, indices: Sequence[int], view: int = 0) -> np.ndarray:
         """States of some images, `(n, L, T, D)`; bfloat16 as its bits, int16.
 
-        NumPy knows no bfloat16: its bits travel to every backend as they are.
+        NumPy knows no bfloat16: its bits travel to every backend as they are. A
+        shard's checksum is computed when its first row is read.
+
+        Raises:
+            ValueError: if it does not hold; names the file.
         """
         size = self.card["shard_size"]
         states = self.states[view]
+        for number in {int(i) // size for i in indices}:
+            if (view, number) not in self.verified:
+                self.shards[view][number].verify(".npy")
+                self.verified.add((view, number))
         batch = _aligned((len(indices), *self.state_shape), states[0].dtype)
         for row, i in zip(batch, indices):
             row[...] = states[i // size][i % size]
@@ -175,11 +206,3 @@ def _aligned(shape, dtype):
     memory = np.empty(size + ALIGNMENT, "uint8")
     start = -memory.ctypes.data % ALIGNMENT
     return memory[start : start + size].view(dtype).reshape(shape)
-
-
-def read_card(path):
-    """The store's card, or None if there is none."""
-    try:
-        return json.loads((pathlib.Path(path) / CARD).read_text())
-    except OSError:
-        return None

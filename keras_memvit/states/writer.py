@@ -13,14 +13,15 @@ import numpy as np
 from keras import ops
 
 from keras_memvit.backbones.vit_backbone import ViTBackbone
-from keras_memvit.files.atomic import write_json
-from keras_memvit.states.shards import DTYPES
+from keras_memvit.files.locks import folder_locked
 from keras_memvit.states.shards import Shard
 from keras_memvit.states.shards import flatten_targets
 from keras_memvit.states.shards import stack_targets
-from keras_memvit.states.store import CARD
 from keras_memvit.states.store import StateStore
-from keras_memvit.states.store import read_card
+from keras_memvit.states.store_card import DTYPES
+from keras_memvit.states.store_card import UnfinishedStore
+from keras_memvit.states.store_card import read_card
+from keras_memvit.states.store_card import write_card
 
 SHARD_BYTES = 1 << 28
 SPARE = 0.05  # the share of the disk that is left free
@@ -100,7 +101,7 @@ def precompute(
         writer.write_view(view, _batches(dataset, batch_size), num_images)
     try:
         return StateStore(path)
-    except ValueError:
+    except UnfinishedStore:
         if process[1] == 1:
             raise
         return None
@@ -123,16 +124,28 @@ class _Writer:
             "views": views,
             "shard_size": max(SHARD_BYTES // self.image_bytes, 1),
         }
-        found = read_card(path)
+        self.trust_former = True
+        with folder_locked(path):  # another process may finish this store meanwhile
+            self._claim()
+
+    def _claim(self):
+        """Makes the folder this store's, unless it is already."""
+        try:
+            found = read_card(self.path)
+        except ValueError:  # damaged: what shards say of themselves counts
+            found, self.trust_former = None, False
         wanted = {**self.card, "images": found and found["images"]}
-        if found is not None and found != wanted:
+        if found is None:
+            write_card(self.path, wanted)
+        elif found != wanted:
             differing = [k for k, v in wanted.items() if found.get(k) != v]
             raise ValueError(
                 f"`path` holds another store, which differs in {differing}: choose an "
-                f"empty folder. Received: {path}"
+                f"empty folder. Received: {self.path}"
             )
-        if found is None:
-            write_json(path / CARD, {**self.card, "images": None})
+
+    def _shard(self, view, number):
+        return Shard(self.path, view, number, self.card, self.trust_former)
 
     def write_view(self, view, batches, num_images):
         """Writes the shards of one pass that are not there yet."""
@@ -155,17 +168,18 @@ class _Writer:
             self._write_shard(view, number, images, targets, progress)
         if not seen:
             raise ValueError("`dataset` must not be empty")
-        known = read_card(self.path)["images"]
-        if known not in (None, seen):
-            raise ValueError(
-                "`dataset` must be the same in every call and pass. Received: "
-                f"{seen} images after {known}"
-            )
-        write_json(self.path / CARD, {**self.card, "images": seen})
+        with folder_locked(self.path):
+            known = (read_card(self.path) or {}).get("images")
+            if known not in (None, seen):
+                raise ValueError(
+                    "`dataset` must be the same in every call and pass. Received: "
+                    f"{seen} images after {known}"
+                )
+            write_card(self.path, {**self.card, "images": seen})
 
     def _write_shard(self, view, number, images, targets, progress):
         index, count = self.process
-        shard = Shard(self.path, view, number)
+        shard = self._shard(view, number)
         if number % count != index or shard.is_intact():
             return progress.add(sum(map(len, images)))
         self._require_room(sum(map(len, images)))
@@ -185,7 +199,7 @@ class _Writer:
             card["images"]
             for view in range(self.card["views"])
             for number in range(-(-num_images // self.card["shard_size"]))
-            if (card := Shard(self.path, view, number).card())
+            if (card := self._shard(view, number).card())
         )
         self.remaining = num_images * self.card["views"] - whole
         self._require_room(self.remaining)

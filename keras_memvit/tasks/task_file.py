@@ -4,12 +4,14 @@ A safetensors file with `class_token` (hidden_dim,), `memory` (num_layers,
 num_memory_tokens, hidden_dim), what the task's readout adds, `head/kernel`
 (num_features, num_classes) and `head/bias` (num_classes,), all float32. One metadata
 entry `keras_memvit`, a JSON object: format, library version, the task's spec, the
-backbone's fingerprint, and the fingerprints of the tasks that it sees.
+backbone's fingerprint, the fingerprints of the tasks that it sees, and the
+SHA-256 of the tensors and of all this.
 """
 
 import hashlib
 import json
 import pathlib
+import warnings
 
 import numpy as np
 
@@ -20,6 +22,17 @@ FORMAT = 1
 SUFFIX = ".safetensors"
 ENTRY = "keras_memvit"
 MAX_HEADER_BYTES = 1 << 20
+CHECKSUMS = ("sha256", "card_sha256")  # of the tensors; of the card with the former
+# What a card must hold; files written before there were checksums hold nothing else.
+TYPES = {
+    "format": int,
+    "version": str,
+    "task": dict,
+    "attention": str,
+    "backbone": str,
+    "image_shape": list,
+    "needs": dict,
+}
 
 
 def task_fingerprint(arrays):
@@ -50,7 +63,7 @@ def write_task_file(path, arrays, card):
             f"{broken}: it would be refused on loading. Train it again with a smaller "
             "learning rate."
         )
-    card = {"format": FORMAT, **card}
+    card = seal({"format": FORMAT, **card}, arrays)
     write_whole(path, save(arrays, metadata={ENTRY: json.dumps(card)}))
 
 
@@ -63,12 +76,19 @@ def read_card(path):
     Raises:
         ValueError: if the file is not a whole task file.
     """
-    card = _parse_card(path, _open(path).metadata())
+    card = _parse_card(path, _open(path))
     try:
-        card["task"] = TaskSpec.from_config(card["task"])
+        spec = TaskSpec.from_config(card["task"])
     except (TypeError, ValueError) as error:
         raise _invalid(path, f"its task spec is not valid: {error}") from error
-    return card
+    return {**card, "task": spec}
+
+
+def read_shapes(path):
+    """Shapes by tensor name, as the header says; no tensor is read."""
+    file = _open(path)
+    names = list(file.keys())
+    return {name: tuple(file.get_slice(name).get_shape()) for name in names}
 
 
 def read_arrays(path, expected):
@@ -80,10 +100,14 @@ def read_arrays(path, expected):
             backbone ask for.
 
     Raises:
-        ValueError: names the tensor, what was expected and what is there.
+        ValueError: names the tensor, what was expected and what is there; or the
+            checksum does not hold.
     """
     file = _open(path)
+    card = _parse_card(path, file)
     names = sorted(file.keys())
+    if expected is None:
+        expected = read_shapes(path)
     if names != sorted(expected):
         missing = sorted(set(expected) - set(names))
         extra = sorted(set(names) - set(expected))[:5]
@@ -99,9 +123,37 @@ def read_arrays(path, expected):
                 f"Received: shape {found[0]} and dtype {found[1]}",
             )
         arrays[name] = file.get_tensor(name)
-        if not np.isfinite(arrays[name]).all():
+    if CHECKSUMS[0] not in card:
+        warnings.warn(
+            f"{path} was written before task files had checksums, so damage to it can "
+            "go unnoticed: save the task again with `save_task`",
+            stacklevel=2,
+        )
+    elif card[CHECKSUMS[0]] != _tensors_sha256(arrays):
+        raise _invalid(path, "it is damaged: the checksum of its tensors does not hold")
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
             raise _invalid(path, f"tensor '{name}' holds values that are not finite")
     return arrays
+
+
+def seal(card, arrays):
+    """A card with the checksums of the tensors and of itself."""
+    card = {**card, CHECKSUMS[0]: _tensors_sha256(arrays)}
+    return {**card, CHECKSUMS[1]: _card_sha256(card)}
+
+
+def _tensors_sha256(arrays):
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name], dtype="<f4")
+        digest.update(f"{name}{array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def _card_sha256(card):
+    card = {key: value for key, value in card.items() if key != CHECKSUMS[1]}
+    return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
 
 
 def _open(path):
@@ -126,26 +178,17 @@ def _open(path):
         ) from error
 
 
-def _parse_card(path, metadata):
-    text = (metadata or {}).get(ENTRY)
+def _parse_card(path, file):
+    text = (file.metadata() or {}).get(ENTRY)
     if text is None:
         raise _invalid(path, f"it has no metadata entry '{ENTRY}'")
     try:
         card = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise _invalid(path, f"its metadata entry '{ENTRY}' is no JSON") from error
-    types = {
-        "format": int,
-        "version": str,
-        "task": dict,
-        "attention": str,
-        "backbone": str,
-        "image_shape": list,
-        "needs": dict,
-    }
     if not isinstance(card, dict):
         raise _invalid(path, f"its metadata entry '{ENTRY}' is no JSON object")
-    for key, kind in types.items():
+    for key, kind in TYPES.items():
         if not isinstance(card.get(key), kind):
             raise _invalid(
                 path, f"its metadata must have '{key}' of type {kind.__name__}"
@@ -154,6 +197,10 @@ def _parse_card(path, metadata):
         raise _invalid(
             path, f"it has format {card['format']}; this version reads format {FORMAT}"
         )
+    if not any(key in card for key in CHECKSUMS) and set(card) == set(TYPES):
+        return card  # of the time before checksums
+    if card.get(CHECKSUMS[1]) != _card_sha256(card) or CHECKSUMS[0] not in card:
+        raise _invalid(path, "it is damaged: the checksum of its card does not hold")
     return card
 
 

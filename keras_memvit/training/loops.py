@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_memvit.training.divergence import TaskDivergence
 from keras_memvit.training.fit_callbacks import EpochOfData
 from keras_memvit.training.fit_callbacks import LabelCheck
 from keras_memvit.training.jax_state import TrainerOfBackend
@@ -101,6 +102,8 @@ class TaskLoops(TrainerOfBackend):
                 self.train_function = None  # its constants changed: trace anew
             if not isinstance(callbacks, keras.callbacks.CallbackList):
                 callbacks = [*_flatten(callbacks), LabelCheck()]
+                if not any(isinstance(c, TaskDivergence) for c in callbacks):
+                    callbacks.append(TaskDivergence())
                 if hasattr(x, "set_epoch"):  # it has an order of its own each epoch
                     callbacks.append(EpochOfData(x))
                     shuffle = False
