@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import statistics
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from keras_memvit.models.build import build
 from keras_memvit.models.compose import rename
+from keras_memvit.recipes.labelled_for_all import LabelledForAll
 from keras_memvit.tasks.spec import TaskSpec
 from keras_memvit.tasks.spec import parse_tasks
 from keras_memvit.training.schedules import paper_optimizer
@@ -25,8 +27,8 @@ class SweepResult:
         table: list of dicts, one a candidate, best first: `learning_rate`,
             `num_memory_tokens`, `seed`, `val_accuracy`, `val_loss`.
         best: dict, the learning rate and token count with the best mean
-            validation accuracy over seeds, that `mean`, and its `spread`
-            (standard deviation).
+            validation accuracy over seeds (where several have it, the least
+            mean loss), that `mean`, and its `spread` (standard deviation).
         model: a `MemoryViT` of the task as the best candidate's best seed
             trained it.
     """
@@ -68,7 +70,8 @@ def sweep(
     Args:
         backbone: whatever `build` takes.
         task: a `TaskSpec`, or a dict `{name: num_classes}` of one task.
-        train, validation: a `StateStore` each, or arrays `(x, y)`.
+        train, validation: a `StateStore` each, arrays `(x, y)`, or a data set of
+            such batches, as `data.load` gives.
         learning_rates: floats, peaks of the schedule.
         num_memory_tokens: ints, memory tokens a layer.
         seeds: ints, of the initial memory and head.
@@ -147,6 +150,8 @@ def _for_all(data, names):
     """Every candidate learns from the same labels."""
     if is_store(data):
         return (data.labelled_for(names),)
+    if not isinstance(data, (tuple, list)):
+        return (LabelledForAll(data, names),)
     images, labels = data
     return images, dict.fromkeys(names, labels)
 
@@ -157,12 +162,16 @@ def _best(rows):
     for name, row in rows.items():
         key = (row["learning_rate"], row["num_memory_tokens"])
         groups.setdefault(key, []).append(name)
-    accuracies = {
-        key: [rows[name]["val_accuracy"] for name in group]
-        for key, group in groups.items()
-    }
-    rate, tokens = max(accuracies, key=lambda key: np.mean(accuracies[key]))
-    found = accuracies[rate, tokens]
+
+    def over_seeds(key, what):
+        return [rows[name][what] for name in groups[key]]
+
+    def order(key):
+        accuracy = statistics.fmean(over_seeds(key, "val_accuracy"))
+        return -accuracy, statistics.fmean(over_seeds(key, "val_loss"))
+
+    rate, tokens = min(groups, key=order)
+    found = over_seeds((rate, tokens), "val_accuracy")
     best = {
         "learning_rate": rate,
         "num_memory_tokens": tokens,
