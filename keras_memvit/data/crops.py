@@ -12,6 +12,9 @@ PADDING = 0.125  # random crop of small images: share of the side, 4 of 32 pixel
 def resize(image, size, box=None):
     """A part of an image, resized bilinearly with antialiasing.
 
+    A whole image is resized first across and then down, in two steps, because
+    Pillow's versions order them differently; a SavedModel does the same.
+
     Args:
         image: uint8 `(h, w, 3)`.
         size: `(height, width)`.
@@ -26,7 +29,10 @@ def resize(image, size, box=None):
         return image
     height, width = size
     resample = Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(image).resize((width, height), resample, box=box))
+    image = Image.fromarray(image)
+    if box is None:
+        image = image.resize((width, image.height), resample)
+    return np.asarray(image.resize((width, height), resample, box=box))
 
 
 def inception_crop(image, size, rng):
