@@ -119,14 +119,15 @@ def test_what_cannot_be_used_is_left_out_and_named(folder):
     (folder / "cats" / "truncated.png").write_bytes(whole[: len(whole) // 2])
     (folder / "cats" / "text.jpg").write_text("no image")
     (folder / "cats" / "empty.png").touch()
-    (folder / "cats" / "notes.txt").write_text("not looked at")
+    (folder / "cats" / "notes.txt").write_text("no image's suffix")
     (folder / "empty").mkdir()
     huge = Image.new("1", (10000, 9500))  # where Pillow warns by itself
     huge.save(folder / "dogs" / "huge.png")
-    with pytest.warns(UserWarning, match="Left out 5 of what `source` holds") as said:
+    with pytest.warns(UserWarning, match="Left out 6 of what `source` holds") as said:
         found = load(folder, image_size=16)
     names = {file.rsplit("/", 1)[1] for file, _ in found.skipped}
-    assert names == {"truncated.png", "text.jpg", "empty.png", "empty", "huge.png"}
+    images = {"truncated.png", "text.jpg", "empty.png", "huge.png"}
+    assert names == images | {"empty", "notes.txt"}
     assert all(file in str(said[0].message) for file, _ in found.skipped)
     assert "10000 x 9500 pixels" in str(said[0].message)
     assert len(found.train.arrays()[1]) + len(found.validation.arrays()[1]) == 16

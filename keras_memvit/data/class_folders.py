@@ -1,43 +1,58 @@
 """Labelled image files in folders, one a class; damaged ones are found and named."""
 
 import concurrent.futures
-import functools
+import dataclasses
+import pathlib
 import warnings
 
+from keras_memvit.data.folder_layout import find_parts
+from keras_memvit.data.image_files import FileTree
+from keras_memvit.data.image_files import list_folder
+from keras_memvit.data.image_files import printable
 from keras_memvit.data.pictures import UnreadableImage
 from keras_memvit.data.pictures import read_image
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-HELD_OUT = ("validation", "val", "test")
+
+@dataclasses.dataclass(frozen=True)
+class ImageFile:
+    """A file that gives its pixels, uint8 `(h, w, 3)`, when it is called."""
+
+    path: pathlib.Path
+
+    def __call__(self):
+        return read_image(self.path)
 
 
 def from_folder(folder):
     """`(train, validation or None, class names, skipped)`; see `load`.
 
     Args:
-        folder: a `pathlib.Path` of class folders; or of folders `train` and
-            `validation` (`val`, `test`) of such.
+        folder: a `pathlib.Path` of class folders, or of parts of such.
     """
-    held_out = [folder / name for name in HELD_OUT if (folder / name).is_dir()]
-    if not ((folder / "train").is_dir() and held_out):
-        found, skipped = _readable(folder)
-        return _examples(found, list(found)), None, list(found), skipped
-    train, skipped = _readable(folder / "train")
-    validation, more = _readable(held_out[0])
-    strange = sorted(set(validation) - set(train))
+    classes, train, validation, left_out = find_parts(folder)
+    if classes is not None:
+        found, skipped = _readable(classes)
+        return _examples(found, list(found)), None, _names(found), skipped
+    parts = [_readable(train), _readable(validation)]
+    strange = sorted(set(parts[1][0]) - set(parts[0][0]))
     if strange:
         raise ValueError(
             "`source` must have the same classes to validate as to train. Received "
-            f"in {held_out[0].name!r} alone: {strange}"
+            f"in {validation.name!r} alone: {strange}"
         )
-    names = list(train)
-    parts = (_examples(part, names) for part in (train, validation))
-    return *parts, names, skipped + more
+    names = list(parts[0][0])
+    skipped = parts[0][1] + parts[1][1] + left_out
+    train, validation = (_examples(found, names) for found, _ in parts)
+    return train, validation, _names(names), skipped
+
+
+def _names(found):
+    return [printable(name) for name in found]
 
 
 def _examples(found, names):
     return [
-        (functools.partial(read_image, file), names.index(name))
+        (ImageFile(file), names.index(name))
         for name, files in found.items()
         for file in files
     ]
@@ -45,28 +60,36 @@ def _examples(found, names):
 
 def _readable(folder):
     """Class names to the readable images below each, and what was left out."""
-    classes = {
-        path.name: sorted(
-            file
-            for file in path.rglob("*")
-            if file.suffix.lower() in SUFFIXES and file.is_file()
-        )
-        for path in sorted(folder.iterdir())
-        if path.is_dir() and not path.name.startswith(".")
-    }
-    files = [file for found in classes.values() for file in found]
+    folders, files, others = list_folder(folder)
+    others += [(str(file), "in no class folder") for file in files]
+    classes = {path.name: FileTree(path) for path in folders}
+    _refuse_shared(classes)
+    files = [file for tree in classes.values() for file in tree.files]
     with concurrent.futures.ThreadPoolExecutor() as pool, warnings.catch_warnings():
         # Pillow's, about sizes that `read_image` refuses by itself.
         warnings.filterwarnings("ignore", "Image size", category=Warning)
         reasons = dict(zip(files, pool.map(_defect, files)))
     skipped = [(str(file), reason) for file, reason in reasons.items() if reason]
-    good = {
-        name: [file for file in found if reasons[file] is None]
-        for name, found in classes.items()
-    }
-    empty = [name for name, found in good.items() if not found]
-    skipped += [(str(folder / name), "no image in this class") for name in empty]
-    return {name: found for name, found in good.items() if found}, skipped
+    good = {}
+    for path in folders:
+        tree = classes[path.name]
+        others += tree.left_out
+        good[path.name] = [file for file in tree.files if reasons[file] is None]
+        if not good[path.name] and tree.readable:
+            skipped.append((str(path), "no image in this class"))
+    return {name: found for name, found in good.items() if found}, skipped + others
+
+
+def _refuse_shared(classes):
+    """A folder that links bring into two classes."""
+    owners = {}
+    for name, tree in classes.items():
+        for real in tree.folders:
+            if owners.setdefault(real, name) != name:
+                raise ValueError(
+                    "`source` must have every folder in one class. Received "
+                    f"{printable(real)} in both {owners[real]!r} and {name!r}"
+                )
 
 
 def _defect(file):
@@ -74,5 +97,7 @@ def _defect(file):
     try:
         read_image(file)
     except UnreadableImage as error:
-        return str(error)
+        heif = file.suffix.lower() in (".heic", ".heif")
+        hint = "; call pillow_heif.register_heif_opener() first" if heif else ""
+        return f"{error}{hint}"
     return None

@@ -1,24 +1,34 @@
 """Batches of labelled images, cropped at random the same way under one seed."""
 
 import copy
+import warnings
 from collections.abc import Callable
 from collections.abc import Sequence
 
 import keras
 import numpy as np
 
-from keras_memvit.data.pictures import inception_crop
-from keras_memvit.data.pictures import padded_crop
-from keras_memvit.data.pictures import resize
+from keras_memvit.data.crops import inception_crop
+from keras_memvit.data.crops import padded_crop
+from keras_memvit.data.crops import resize
+from keras_memvit.data.image_files import printable
+from keras_memvit.data.pictures import UnreadableImage
 
 CROPS = {"inception": inception_crop, "pad": padded_crop}
+WARNINGS = 5  # files lost since they were found, each in a warning
 
 
 class ImageBatches(keras.utils.PyDataset):
     """Batches `(images, labels)`: uint8 `(B, height, width, 3)`, int32 `(B,)`.
 
     Order and crops are those of the seed and the epoch, whatever the number
-    of threads that read ahead.
+    of threads that read ahead. `MemoryViT.fit` tells the epoch; any other pass
+    of Keras over the data (`fit` of a plain model, `evaluate`, `predict`) goes
+    on to the next. `ordered()` and `arrays()` keep one order.
+
+    In place of an image that can be read no more, because its file vanished or
+    changed, comes the next one that can, with its own label; `lost` and a
+    warning name the file.
 
     Args:
         examples: sequence of `(image, label)`; an image is a function without
@@ -28,6 +38,9 @@ class ImageBatches(keras.utils.PyDataset):
         augment: None, `"inception"` or `"pad"`.
         shuffle: bool.
         seed: int.
+
+    Attributes:
+        lost: dict from file to the reason why it could be read no more.
     """
 
     def __init__(
@@ -46,6 +59,7 @@ class ImageBatches(keras.utils.PyDataset):
         self.augment = augment
         self.shuffle = shuffle
         self.seed = seed
+        self.lost = {}
         self.set_epoch(0)
 
     @property
@@ -60,6 +74,10 @@ class ImageBatches(keras.utils.PyDataset):
         if self.shuffle:
             rng = np.random.default_rng([self.seed, epoch])
             self.order = rng.permutation(self.order)
+
+    def on_epoch_end(self) -> None:
+        """Goes on to the next epoch; Keras calls it after each pass."""
+        self.set_epoch(self.epoch + 1)
 
     def ordered(self, augment: str | None = None) -> "ImageBatches":
         """The same images in their own order, for `precompute`.
@@ -83,12 +101,36 @@ class ImageBatches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        images = np.stack([self._image(row) for row in rows])
-        return images, np.array([self.examples[row][1] for row in rows], dtype="int32")
+        images, labels = zip(*map(self._example, rows))
+        return np.stack(images), np.array(labels, dtype="int32")
 
-    def _image(self, row):
-        image = self.examples[row][0]()
+    def _example(self, row):
+        """`(image, label)` of a row, or of the next one that can be read."""
+        for other in (*range(row, self.num_images), *range(row)):
+            read, label = self.examples[other]
+            try:
+                image = read()
+            except UnreadableImage as error:
+                self._lose(str(getattr(read, "path", f"image {other}")), error)
+            else:
+                return self._cropped(image, int(row)), label
+        raise ValueError(
+            f"None of the {self.num_images} images can be read any more. The last "
+            f"reasons: {list(self.lost.items())[-3:]}"
+        )
+
+    def _lose(self, file, error):
+        if file not in self.lost:
+            self.lost[file] = str(error)
+            if len(self.lost) <= WARNINGS:
+                warnings.warn(
+                    f"{printable(file)} can be read no more ({error}); others are "
+                    "taken in its place, see `lost`",
+                    stacklevel=2,
+                )
+
+    def _cropped(self, image, row):
         if self.augment is None:
             return resize(image, self.image_size)
-        rng = np.random.default_rng([self.seed, self.epoch, int(row)])
+        rng = np.random.default_rng([self.seed, self.epoch, row])
         return CROPS[self.augment](image, self.image_size, rng)

@@ -1,10 +1,12 @@
 """`data.load`: class folders, arrays or a TFDS name as training batches."""
 
 import dataclasses
+import difflib
 import functools
 import io
 import os
 import pathlib
+import re
 import warnings
 from typing import Any
 
@@ -13,7 +15,11 @@ import numpy as np
 from keras_memvit.data.class_folders import from_folder
 from keras_memvit.data.image_batches import CROPS
 from keras_memvit.data.image_batches import ImageBatches
+from keras_memvit.data.image_files import printable
 from keras_memvit.data.pictures import read_image
+
+# `name`, `name/config`, `name:version`, `community:name`
+TFDS_NAME = re.compile(r"[a-z]\w*([:/][\w.\-]+)*", re.ASCII)
 
 
 @dataclasses.dataclass
@@ -23,7 +29,7 @@ class LabelledImages:
     Attributes:
         train, validation: `ImageBatches`, for `fit` and `evaluate`.
         class_names: list of str, by label.
-        skipped: list of `(file, reason)`: images that could not be used.
+        skipped: list of `(file, reason)`: what was found and is not used.
     """
 
     train: ImageBatches
@@ -46,9 +52,11 @@ def load(
     """Loads labelled images as batches to train from.
 
     Args:
-        source: a folder with one folder of images a class (searched deeply),
-            or with two such folders, `train` and `validation` (`val`, `test`);
-            arrays `(images, labels)`, uint8 `(n, h, w, 3)` or `(n, h, w)`;
+        source: a folder with one folder of images a class (searched deeply,
+            links followed), or with two such folders, one to train (`train`,
+            `training`) and one to validate (`val`, `valid`, `validation`,
+            `dev`, else `test`; in any case); arrays `(images, labels)`, uint8
+            `(n, h, w, 3)` or `(n, h, w)`;
             or a TensorFlow Datasets name such as `"cifar100"` or its builder.
         image_size: int or `(height, width)`, the model's.
         batch_size: int. Defaults to `32`.
@@ -62,13 +70,15 @@ def load(
         seed: int. Decides split, order and crops.
 
     Returns:
-        A `LabelledImages`. Every file of a folder is decoded once: those that
-        are damaged, or too large, are left out, named in a warning and kept in
-        `skipped`; so are empty classes.
+        A `LabelledImages`. Every file of a folder is decoded once. What is not
+        used is named in a warning and kept in `skipped`: damaged images, those
+        of over 50 million pixels or of a scale that the file does not say,
+        other files, hidden files and folders, classes without images.
 
     Raises:
-        ValueError: if an argument is not as above, or fewer than two classes
-            have images.
+        ValueError: if an argument is not as above, fewer than two classes
+            have images, or a folder could mean two things (parts beside
+            classes, parts inside classes, a folder linked into two classes).
         ImportError: if a TFDS name is given without the package.
 
     Example:
@@ -93,7 +103,7 @@ def load(
         )
     train, validation, names, skipped = _examples(source)
     if skipped:
-        listed = "\n".join(f"  {file}: {reason}" for file, reason in skipped[:20])
+        listed = "\n".join(f"  {printable(f)}: {reason}" for f, reason in skipped[:20])
         more = f"\n  and {len(skipped) - 20} more" if len(skipped) > 20 else ""
         warnings.warn(
             f"Left out {len(skipped)} of what `source` holds:\n{listed}{more}",
@@ -117,10 +127,14 @@ def _examples(source):
     if isinstance(source, (tuple, list)) and len(source) == 2:
         examples, names = _from_arrays(*map(np.asarray, source))
         return examples, None, names, []
-    if isinstance(source, (str, os.PathLike)) and pathlib.Path(source).is_dir():
-        found = from_folder(pathlib.Path(source))
-        _require_classes(found[2])
-        return found
+    if isinstance(source, (str, os.PathLike)):
+        folder = pathlib.Path(source).expanduser()
+        if folder.is_dir():
+            found = from_folder(folder)
+            _require_classes(found[2])
+            return found
+        if not (isinstance(source, str) and TFDS_NAME.fullmatch(source)):
+            raise ValueError(f"`source` must be a folder. {_not_there(source, folder)}")
     if isinstance(source, str) or hasattr(source, "as_data_source"):
         return _from_tfds(source)
     raise ValueError(
@@ -162,7 +176,16 @@ def _from_tfds(source):
         ) from error
     builder = source
     if isinstance(source, str):  # a format with random access
-        builder = tfds.builder(source, file_format="array_record")
+        try:
+            builder = tfds.builder(source, file_format="array_record")
+        except tfds.core.DatasetNotFoundError as error:
+            folder = pathlib.Path(source)
+            close = difflib.get_close_matches(source, tfds.list_builders())
+            raise ValueError(
+                "`source` must be a folder or the name of a TensorFlow Datasets set"
+                f"{f' (such as {close})' if close else ''}. "
+                + _not_there(source, folder)
+            ) from error
     builder.download_and_prepare()
     encoded = {"image": tfds.decode.SkipDecoding()}
 
@@ -181,6 +204,16 @@ def _from_tfds(source):
     names = list(builder.info.features["label"].names)
     validation = examples(held_out[0]) if held_out else None
     return examples("train"), validation, names, []
+
+
+def _not_there(source, folder):
+    """What there is in place of a folder."""
+    if folder.exists():
+        return f"Received the file {source}"
+    parent = folder.resolve().parent
+    while not parent.is_dir():
+        parent = parent.parent
+    return f"Received: {source!r}, which does not exist ({parent} does)"
 
 
 def _require_classes(names):

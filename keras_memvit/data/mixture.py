@@ -36,7 +36,8 @@ def mix(
             all data sets' batches, or for `"balanced"` so many that the
             largest is seen once.
         seed: int. The order of data sets, and of the examples in arrays, is
-            a function of the seed and the epoch.
+            a function of the seed and the epoch. A data set with `set_epoch`
+            is told which pass over it begins.
 
     Returns:
         A `keras.utils.PyDataset` for `fit` and `evaluate`.
@@ -58,7 +59,11 @@ def mix(
 
 
 class TaskMixture(keras.utils.PyDataset):
-    """What `mix` returns; `MemoryViT.fit` tells it the epoch."""
+    """What `mix` returns.
+
+    `MemoryViT.fit` tells it the epoch, any other pass of Keras goes on to the next;
+    it tells each data set which pass over it this is.
+    """
 
     def __init__(self, datasets, weights, batch_size, num_batches, seed):
         super().__init__()
@@ -79,6 +84,7 @@ class TaskMixture(keras.utils.PyDataset):
 
     def set_epoch(self, epoch: int) -> None:
         """Decides the order of the batches by the epoch."""
+        self.epoch = epoch
         names = list(self.sources)
         which = np.repeat(np.arange(len(names)), [self.counts[n] for n in names])
         which = np.random.default_rng([self.seed, epoch]).permutation(which)
@@ -87,6 +93,10 @@ class TaskMixture(keras.utils.PyDataset):
         for i in which:
             self.order.append((names[i], position[names[i]]))
             position[names[i]] += 1
+
+    def on_epoch_end(self) -> None:
+        """Goes on to the next epoch; Keras calls it after each pass."""
+        self.set_epoch(self.epoch + 1)
 
     def __len__(self) -> int:
         return len(self.order)

@@ -1,13 +1,19 @@
-"""Image files of every kind as uint8 RGB arrays, and random crops of them."""
+"""Image files of every kind as uint8 RGB arrays."""
 
 import math
 
 import numpy as np
 
+from keras_memvit.data.colours import to_rgb
+from keras_memvit.data.pixel_room import PixelRoom
+
 MAX_PIXELS = 50_000_000  # larger ones are not decoded: 150 MB of RGB each
-AREA = (0.08, 1.0)  # inception crop: share of the image's area
-ASPECT = (3 / 4, 4 / 3)  # and width over height
-PADDING = 0.125  # random crop of small images: share of the side, 4 of 32 pixels
+# The decoders that files may reach: Pillow has some that start other programs.
+FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+ORIENTATION = 0x0112  # the EXIF tag
+
+# What all threads of the process decode at one time.
+_ROOM = PixelRoom(MAX_PIXELS)
 
 
 class UnreadableImage(ValueError):
@@ -17,8 +23,9 @@ class UnreadableImage(ValueError):
 def read_image(file):
     """Decodes an image file to RGB as a person would see it.
 
-    Turned as its EXIF says; transparent pixels are white; 16-bit values are
-    scaled; CMYK, palette and gray images are converted.
+    Turned as its EXIF says; transparent pixels are white; 16-bit values keep
+    their high byte; CMYK, palette and gray images are converted. JPEG and PNG
+    files give the pixels that a SavedModel's `..._bytes` signatures decode.
 
     Args:
         file: a path or a binary file.
@@ -27,84 +34,61 @@ def read_image(file):
         uint8 `(height, width, 3)`.
 
     Raises:
-        UnreadableImage: if it is no whole image, or has more than
-            `MAX_PIXELS`.
+        UnreadableImage: if it is no whole image of one of `FORMATS`, has more
+            than `MAX_PIXELS`, or values of a scale that the file does not say.
     """
     from PIL import Image
-    from PIL import ImageOps
 
     try:
-        with Image.open(file) as image:
-            if math.prod(image.size) > MAX_PIXELS:
+        with Image.open(file, formats=_formats()) as image:
+            pixels = math.prod(image.size)
+            if pixels > MAX_PIXELS:
                 raise UnreadableImage(f"it has {image.width} x {image.height} pixels")
-            return np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
+            with _ROOM.taken(pixels):
+                return _turned(to_rgb(image), _orientation(image))
     except UnreadableImage:
         raise
+    except OSError as error:
+        raise UnreadableImage(_reason(error)) from error
     # Pillow raises whatever its decoders run into.
     except Exception as error:
         raise UnreadableImage(f"{type(error).__name__}: {error}") from error
 
 
-def _as_rgb(image):
+def _formats():
+    """Those of `FORMATS` that this Pillow has, HEIF where a plugin is registered."""
     from PIL import Image
 
-    if image.mode.startswith("I") or image.mode == "F":  # 16 bits and more
-        values = np.asarray(image, dtype="float64")
-        scale = 255.0 / 65535.0 if values.max(initial=0.0) > 255 else 1.0
-        values = np.clip(values * scale, 0, 255).round().astype("uint8")
-        return Image.fromarray(values).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
-def resize(image, size, box=None):
-    """A part of an image, resized bilinearly with antialiasing.
+def _reason(error):
+    from PIL import UnidentifiedImageError
 
-    Args:
-        image: uint8 `(h, w, 3)`.
-        size: `(height, width)`.
-        box: optional `(left, top, right, bottom)` in pixels.
+    if isinstance(error, UnidentifiedImageError):
+        return f"no whole image of the formats {', '.join(_formats())}"
+    return f"{type(error).__name__}: {error.strerror or error}"
 
-    Returns:
-        uint8 `(height, width, 3)`.
-    """
+
+def _orientation(image):
+    """The EXIF orientation, 1 to 8, of a loaded image; XMP is not asked."""
     from PIL import Image
 
-    if box is None and image.shape[:2] == tuple(size):
-        return image
-    height, width = size
-    resample = Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(image).resize((width, height), resample, box=box))
+    exif = Image.Exif()
+    try:
+        exif.load(image.info.get("exif", b""))
+        return exif.get(ORIENTATION, 1)
+    except Exception:  # damaged EXIF: the pixels are whole
+        return 1
 
 
-def inception_crop(image, size, rng):
-    """A random area and aspect ratio of the image, and a random flip.
-
-    Area 8 to 100 %, aspect ratio 3/4 to 4/3, as in the paper's training.
-    """
-    height, width = image.shape[:2]
-    for _ in range(10):
-        area = rng.uniform(*AREA) * height * width
-        aspect = math.exp(rng.uniform(*map(math.log, ASPECT)))
-        w, h = math.sqrt(area * aspect), math.sqrt(area / aspect)
-        if w <= width and h <= height:
-            break
-    else:  # a very long or high image: its largest square
-        w = h = min(width, height)
-    left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
-    return _flip(resize(image, size, (left, top, left + w, top + h)), rng)
-
-
-def padded_crop(image, size, rng):
-    """A random crop of the resized, zero-padded image, and a random flip."""
-    margins = [max(round(side * PADDING), 1) for side in size]
-    padded = np.pad(resize(image, size), [*((m, m) for m in margins), (0, 0)])
-    top, left = (int(rng.integers(0, 2 * m + 1)) for m in margins)
-    return _flip(padded[top : top + size[0], left : left + size[1]], rng)
-
-
-def _flip(image, rng):
-    return image[:, ::-1] if rng.random() < 0.5 else image
+def _turned(pixels, orientation):
+    """Pixels `(h, w, 3)` as their EXIF orientation means them."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)

@@ -1,5 +1,8 @@
 """Data sets of any kind as numbered batches, pass after pass."""
 
+import copy
+import threading
+
 import keras
 import numpy as np
 
@@ -58,14 +61,39 @@ class ArraySource:
 
 
 class IndexedSource:
-    """Batches of a `PyDataset`."""
+    """Batches of a `PyDataset`, each pass in its own order.
+
+    A data set with `set_epoch` is told the number of the pass, in a copy: batches
+    of two passes may be read at a time. Another one goes on by `on_epoch_end`.
+    """
 
     def __init__(self, dataset):
         self.dataset = dataset
         self.length = num_batches(dataset)
+        self.number = 0  # the pass
+        self.passes = {}  # the last passes' copies
+        self.lock = threading.Lock()
 
     def batch(self, index):
-        return self.dataset[index % self.length if self.length else index]
+        if not self.length:
+            return self.dataset[index]
+        number, position = divmod(index, self.length)
+        return self._in_pass(number)[position]
+
+    def _in_pass(self, number):
+        with self.lock:
+            if not hasattr(self.dataset, "set_epoch"):
+                while self.number < number:
+                    self.dataset.on_epoch_end()
+                    self.dataset.on_epoch_begin()
+                    self.number += 1
+                return self.dataset
+            if number not in self.passes:
+                dataset = copy.copy(self.dataset)
+                dataset.set_epoch(number)
+                kept = [n for n in self.passes if abs(n - number) < 2]
+                self.passes = {n: self.passes[n] for n in kept} | {number: dataset}
+            return self.passes[number]
 
 
 class SequentialSource:
@@ -80,15 +108,22 @@ class SequentialSource:
 
     def batch(self, index):
         if self.iterator is None or index < self.position:
-            self.iterator = iter(self.dataset)
             self.position = index - index % self.length if self.length else 0
+            self._start()
         while True:
             batch = next(self.iterator, None)
             if batch is None:
-                self.iterator = iter(self.dataset)
+                self._start()
                 batch = next(self.iterator, None)
             if batch is None:
                 raise ValueError(f"`datasets['{self.name}']` is empty")
             self.position += 1
             if self.position > index:
                 return batch
+
+    def _start(self):
+        """Begins a pass, and tells it to what keeps count of epochs."""
+        for owner in (self.dataset, getattr(self.dataset, "sampler", None)):
+            if self.length and hasattr(owner, "set_epoch"):
+                owner.set_epoch(self.position // self.length)
+        self.iterator = iter(self.dataset)

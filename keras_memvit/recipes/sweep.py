@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+import math
+import statistics
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 
 from keras_memvit.models.build import build
 from keras_memvit.models.compose import rename
+from keras_memvit.recipes.labelled_for_all import LabelledForAll
 from keras_memvit.tasks.spec import TaskSpec
 from keras_memvit.tasks.spec import parse_tasks
 from keras_memvit.training.divergence import TaskDivergence
@@ -29,8 +32,9 @@ class SweepResult:
             else None. Those come last, whatever their accuracy: answers that are no
             numbers count as the first class.
         best: dict, the learning rate and token count with the best mean
-            validation accuracy over seeds, that `mean`, and its `spread`
-            (standard deviation). Settings of which no seed diverged go first.
+            validation accuracy over seeds (where several have it, the least
+            mean loss), that `mean`, and its `spread` (standard deviation).
+            Settings of which no seed diverged go first.
         model: a `MemoryViT` of the task as the best candidate's best seed
             trained it.
     """
@@ -72,7 +76,8 @@ def sweep(
     Args:
         backbone: whatever `build` takes.
         task: a `TaskSpec`, or a dict `{name: num_classes}` of one task.
-        train, validation: a `StateStore` each, or arrays `(x, y)`.
+        train, validation: a `StateStore` each, arrays `(x, y)`, or a data set of
+            such batches, as `data.load` gives.
         learning_rates: floats, peaks of the schedule.
         num_memory_tokens: ints, memory tokens a layer.
         seeds: ints, of the initial memory and head.
@@ -163,6 +168,8 @@ def _for_all(data, names):
     """Every candidate learns from the same labels."""
     if is_store(data):
         return (data.labelled_for(names),)
+    if not isinstance(data, (tuple, list)):
+        return (LabelledForAll(data, names),)
     images, labels = data
     return images, dict.fromkeys(names, labels)
 
@@ -185,19 +192,20 @@ def _best(rows):
     for name, row in rows.items():
         key = (row["learning_rate"], row["num_memory_tokens"])
         groups.setdefault(key, []).append(name)
-    found = {
-        key: [
-            rows[name]["val_accuracy"] for name in group if not rows[name]["diverged"]
-        ]
-        for key, group in groups.items()
-    }
 
-    def rank(key):  # whole groups before those of which a seed diverged
-        whole = len(found[key]) == len(groups[key])
-        return (whole, np.mean(found[key])) if found[key] else (False, -1.0)
+    def over_seeds(key, what):
+        return [rows[name][what] for name in groups[key] if not rows[name]["diverged"]]
 
-    rate, tokens = max(groups, key=rank)
-    accuracies = found[rate, tokens]
+    def order(key):  # whole groups before those of which a seed diverged
+        accuracies = over_seeds(key, "val_accuracy")
+        if not accuracies:
+            return True, 1.0, math.inf
+        loss = statistics.fmean(over_seeds(key, "val_loss"))
+        missing = len(accuracies) < len(groups[key])
+        return missing, -statistics.fmean(accuracies), loss
+
+    rate, tokens = min(groups, key=order)
+    accuracies = over_seeds((rate, tokens), "val_accuracy")
     best = {
         "learning_rate": rate,
         "num_memory_tokens": tokens,

@@ -33,6 +33,7 @@ class Request:
         model_name: str. The name that the server gives the model.
         signatures: dict from signature name to `[kind, task names]`.
         labels: bool. Whether to give class names.
+        max_pixels: int. Encoded images of more are refused.
         warmup: bool. Whether to write warm-up requests.
         dtype: str. The type that weights are stored in.
         exact: bool. Whether the model computes in float32, as the servable does.
@@ -44,6 +45,7 @@ class Request:
     model_name: str = ""
     signatures: dict = dataclasses.field(default_factory=dict)
     labels: bool = False
+    max_pixels: int = 0
     warmup: bool = False
     dtype: str = "float32"
     exact: bool = True

@@ -23,7 +23,9 @@ def write_saved_model(servable, request, probe):
         each signature that gives them.
     """
     folder = pathlib.Path(request.path)
-    signatures = build_signatures(servable, request.signatures, request.labels)
+    signatures = build_signatures(
+        servable, request.signatures, request.labels, request.max_pixels
+    )
     tf.saved_model.save(servable.module, str(folder), signatures=signatures)
     kinds = {name: kind for name, (kind, _) in request.signatures.items()}
     set_classify_methods(str(folder), [n for n, k in kinds.items() if k == "classify"])

@@ -28,6 +28,7 @@ def export_saved_model(
     signatures: str | Sequence[str] = "all",
     labels: bool = True,
     image_bytes: bool = True,
+    max_pixels: int = 50_000_000,
     warmup: bool = True,
     dtype: str | None = None,
     overwrite: bool = False,
@@ -43,7 +44,8 @@ def export_saved_model(
       the backbone came with a classifier;
     - `<task>`: the same for one task, computing only it and those it sees;
     - `serving_default_bytes`, `<task>_bytes`: the same from `image_bytes`
-      `(B,)`, JPEG or PNG strings, resized (bilinear, antialiased) in the graph;
+      `(B,)`, JPEG or PNG strings, decoded and resized in the graph to the pixels
+      that `data.load` gives: turned as EXIF says, transparency over white;
     - `<task>_classify`: serialised `tf.Example`s with `image_bytes`, for the
       server's Classify calls.
 
@@ -58,6 +60,8 @@ def export_saved_model(
         signatures: `"all"`, or a list of names as above.
         labels: bool. Whether to give class names, as output and in `assets`.
         image_bytes: bool. Whether to write the signatures for encoded images.
+        max_pixels: int. A request with an encoded image of more pixels is an
+            error, found before anything is decoded. Defaults to `50_000_000`.
         warmup: bool. Whether to write warm-up requests; they need the package
             tensorflow-serving-api.
         dtype: type that weights are stored in: `"float32"` (default),
@@ -85,6 +89,11 @@ def export_saved_model(
         require("tensorflow_serving", "Warm-up requests need it (or pass warmup=False)")
     if dtype not in (None, *DTYPES):
         raise ValueError(f"`dtype` must be one of {DTYPES}. Received: dtype={dtype!r}")
+    if not isinstance(max_pixels, int) or max_pixels < 1:
+        raise ValueError(
+            "`max_pixels` must be an int of at least 1. "
+            f"Received: max_pixels={max_pixels!r}"
+        )
     folder = _version_folder(pathlib.Path(path))
     restore_folder(folder)
     if folder.exists() and not overwrite:
@@ -100,6 +109,7 @@ def export_saved_model(
             model_name=folder.resolve().parent.name,
             signatures=_signatures(model, signatures, image_bytes),
             labels=labels,
+            max_pixels=max_pixels,
             warmup=warmup,
             dtype=dtype or "float32",
         )

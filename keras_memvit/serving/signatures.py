@@ -1,5 +1,7 @@
 """The signatures of a servable: what they take, what they answer."""
 
+import functools
+
 import tensorflow as tf
 
 from keras_memvit.serving.images import decode_images
@@ -9,7 +11,7 @@ TOP_K = 5
 CLASSIFY_METHOD = "tensorflow/serving/classify"
 
 
-def build_signatures(servable, wanted, labels):
+def build_signatures(servable, wanted, labels, max_pixels):
     """Concrete functions by signature name.
 
     Args:
@@ -17,11 +19,18 @@ def build_signatures(servable, wanted, labels):
         wanted: dict from signature name to `(kind, task names)`, the kind
             `"images"`, `"bytes"` or `"classify"`.
         labels: bool. Whether class names are among the outputs.
+        max_pixels: int. Encoded images of more are refused.
 
     Returns:
         A dict from signature name to concrete function.
     """
-    builders = {"images": _from_images, "bytes": _from_bytes, "classify": _classify}
+    shape = servable.backbone.image_shape
+    decode = functools.partial(decode_images, image_shape=shape, max_pixels=max_pixels)
+    builders = {
+        "images": _from_images,
+        "bytes": functools.partial(_from_bytes, decode),
+        "classify": functools.partial(_classify, decode),
+    }
     return {
         name: builders[kind](servable, tasks, labels)
         for name, (kind, tasks) in wanted.items()
@@ -59,10 +68,10 @@ def _from_images(servable, tasks, labels):
     return predict.get_concrete_function(tf.TensorSpec(shape, name="images"))
 
 
-def _from_bytes(servable, tasks, labels):
+def _from_bytes(decode, servable, tasks, labels):
     @tf.function
     def predict(image_bytes):
-        images = decode_images(image_bytes, servable.backbone.image_shape)
+        images = decode(image_bytes)
         return answers(servable, images, tasks, labels)
 
     return predict.get_concrete_function(
@@ -70,7 +79,7 @@ def _from_bytes(servable, tasks, labels):
     )
 
 
-def _classify(servable, tasks, labels):
+def _classify(decode, servable, tasks, labels):
     """What `:classify` wants: serialised `tf.Example`s with `image_bytes`."""
     (task,) = tasks
 
@@ -78,7 +87,7 @@ def _classify(servable, tasks, labels):
     def classify(inputs):
         feature = {"image_bytes": tf.io.FixedLenFeature((), tf.string)}
         image_bytes = tf.io.parse_example(inputs, feature)["image_bytes"]
-        images = decode_images(image_bytes, servable.backbone.image_shape)
+        images = decode(image_bytes)
         states, _ = servable.base_states(images)
         scores = tf.nn.softmax(servable.logits(states, [task])[task])
         if not labels:

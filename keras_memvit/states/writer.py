@@ -14,6 +14,8 @@ from keras import ops
 
 from keras_memvit.backbones.vit_backbone import ViTBackbone
 from keras_memvit.files.locks import folder_locked
+from keras_memvit.states.passes import refuse_endless
+from keras_memvit.states.passes import require_labels
 from keras_memvit.states.shards import Shard
 from keras_memvit.states.shards import flatten_targets
 from keras_memvit.states.shards import stack_targets
@@ -52,7 +54,8 @@ def precompute(
     Args:
         model: a `MemoryViT` with masked attention, or a `ViTBackbone`.
         dataset: NumPy arrays `(x, y)` or `(x, y, sample_weight)`, or a data set
-            of such batches, the same in every call.
+            of such batches, the same in every call and each pass in the same
+            order (what augments at random may give other images).
         path: folder of the store.
         dtype: `"bfloat16"` (default), or `"float32"` at twice the size.
         views: int. Passes over the data, for data sets that augment at random;
@@ -67,8 +70,9 @@ def precompute(
         A `StateStore`; None where other processes have not finished yet.
 
     Raises:
-        ValueError: if an argument is not as above, or the folder holds the
-            store of another backbone or type.
+        ValueError: if an argument is not as above, the data set has no end or
+            other labels in a later pass, or the folder holds the store of
+            another backbone, type or labels.
         OSError: if the disk has no room for it.
 
     Example:
@@ -90,6 +94,7 @@ def precompute(
         )
     path = pathlib.Path(path)
     path.mkdir(parents=True, exist_ok=True)
+    refuse_endless(dataset)
     if hasattr(dataset, "ordered"):  # views must agree on what is where
         dataset = dataset.ordered(dataset.augment)
     arrays = isinstance(dataset, tuple)
@@ -150,6 +155,7 @@ class _Writer:
     def write_view(self, view, batches, num_images):
         """Writes the shards of one pass that are not there yet."""
         if view == 0:
+            self._require_count(num_images)
             self._announce(num_images)
         progress = keras.utils.Progbar(num_images, verbose=self.verbose)
         size, seen, number = self.card["shard_size"], 0, 0
@@ -169,18 +175,27 @@ class _Writer:
         if not seen:
             raise ValueError("`dataset` must not be empty")
         with folder_locked(self.path):
-            known = (read_card(self.path) or {}).get("images")
-            if known not in (None, seen):
-                raise ValueError(
-                    "`dataset` must be the same in every call and pass. Received: "
-                    f"{seen} images after {known}"
-                )
+            self._require_count(seen)
             write_card(self.path, {**self.card, "images": seen})
+
+    def _require_count(self, num_images):
+        known = (read_card(self.path) or {}).get("images")
+        if None not in (known, num_images) and known != num_images:
+            raise ValueError(
+                "`dataset` must be the same in every call and pass. Received: "
+                f"{num_images} images after {known}"
+            )
 
     def _write_shard(self, view, number, images, targets, progress):
         index, count = self.process
         shard = self._shard(view, number)
-        if number % count != index or shard.is_intact():
+        if number % count != index:
+            return progress.add(sum(map(len, images)))
+        intact = shard.is_intact()
+        if view:  # its images come with the labels of the first pass
+            require_labels(self._shard(0, number), stack_targets(targets))
+        if intact:
+            require_labels(shard, stack_targets(targets))
             return progress.add(sum(map(len, images)))
         self._require_room(sum(map(len, images)))
         if self.verbose and self.remaining:

@@ -1,0 +1,65 @@
+"""Images resized, and cropped at random."""
+
+import math
+
+import numpy as np
+
+AREA = (0.08, 1.0)  # inception crop: share of the image's area
+ASPECT = (3 / 4, 4 / 3)  # and width over height
+PADDING = 0.125  # random crop of small images: share of the side, 4 of 32 pixels
+
+
+def resize(image, size, box=None):
+    """A part of an image, resized bilinearly with antialiasing.
+
+    A whole image is resized first across and then down, in two steps, because
+    Pillow's versions order them differently; a SavedModel does the same.
+
+    Args:
+        image: uint8 `(h, w, 3)`.
+        size: `(height, width)`.
+        box: optional `(left, top, right, bottom)` in pixels.
+
+    Returns:
+        uint8 `(height, width, 3)`.
+    """
+    from PIL import Image
+
+    if box is None and image.shape[:2] == tuple(size):
+        return image
+    height, width = size
+    resample = Image.Resampling.BILINEAR
+    image = Image.fromarray(image)
+    if box is None:
+        image = image.resize((width, image.height), resample)
+    return np.asarray(image.resize((width, height), resample, box=box))
+
+
+def inception_crop(image, size, rng):
+    """A random area and aspect ratio of the image, and a random flip.
+
+    Area 8 to 100 %, aspect ratio 3/4 to 4/3, as in the paper's training.
+    """
+    height, width = image.shape[:2]
+    for _ in range(10):
+        area = rng.uniform(*AREA) * height * width
+        aspect = math.exp(rng.uniform(*map(math.log, ASPECT)))
+        w, h = math.sqrt(area * aspect), math.sqrt(area / aspect)
+        if w <= width and h <= height:
+            break
+    else:  # a very long or high image: its largest square
+        w = h = min(width, height)
+    left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
+    return _flip(resize(image, size, (left, top, left + w, top + h)), rng)
+
+
+def padded_crop(image, size, rng):
+    """A random crop of the resized, zero-padded image, and a random flip."""
+    margins = [max(round(side * PADDING), 1) for side in size]
+    padded = np.pad(resize(image, size), [*((m, m) for m in margins), (0, 0)])
+    top, left = (int(rng.integers(0, 2 * m + 1)) for m in margins)
+    return _flip(padded[top : top + size[0], left : left + size[1]], rng)
+
+
+def _flip(image, rng):
+    return image[:, ::-1] if rng.random() < 0.5 else image

@@ -1,0 +1,71 @@
+"""Pillow's bilinear resizing with antialiasing, bit for bit, in a TensorFlow graph.
+
+Pixels times weights of 22 binary digits, summed in integers, rounded to uint8 after
+the horizontal pass and again after the vertical one.
+"""
+
+import tensorflow as tf
+
+DIGITS = 22
+STRIP = 1 << 20  # pixels that the horizontal pass takes at a time
+
+
+def resize(image, size, convert):
+    """Resizes an image, whose pixels are converted strip by strip.
+
+    Args:
+        image: uint8 `(h, w, channels)`.
+        size: `(height, width)`.
+        convert: function from `(rows, w, channels)` to int32 `(rows, w, 3)`.
+
+    Returns:
+        uint8 `(height, width, 3)`.
+    """
+    height, width = tf.shape(image)[0], tf.shape(image)[1]
+    across, down = _weights(width, size[1]), _weights(height, size[0])
+    rows = tf.maximum(STRIP // tf.maximum(width, 1), 1)
+    count = (height + rows - 1) // rows
+    strips = tf.TensorArray(
+        tf.uint8, count, element_shape=(None, 3 * size[1]), infer_shape=False
+    )
+
+    def shrink(i, strips):
+        strip = convert(image[i * rows : (i + 1) * rows])
+        columns = tf.reshape(tf.transpose(strip, (1, 0, 2)), (width, -1))  # (w, rows*3)
+        columns = tf.reshape(_apply(across, columns), (size[1], -1, 3))
+        strip = tf.reshape(tf.transpose(columns, (1, 0, 2)), (-1, 3 * size[1]))
+        return i + 1, strips.write(i, strip)
+
+    _, strips = tf.while_loop(
+        lambda i, _: i < count, shrink, (0, strips), parallel_iterations=1
+    )
+    lines = tf.cast(strips.concat(), tf.int32)  # (h, width * 3)
+    return tf.reshape(_apply(down, lines), (*size, 3))
+
+
+def _apply(weights, values):
+    """Weighted sums of rows, int32, rounded to uint8."""
+    sums = tf.sparse.sparse_dense_matmul(weights, values) + (1 << (DIGITS - 1))
+    whole = tf.bitwise.right_shift(sums, DIGITS)
+    return tf.cast(tf.clip_by_value(whole, 0, 255), tf.uint8)
+
+
+def _weights(size, wanted):
+    """A sparse int32 matrix `(wanted, size)`; its rows sum to 2 ** DIGITS."""
+    scale = tf.cast(size, tf.float64) / wanted
+    support = tf.maximum(scale, 1.0)
+    centers = (tf.range(wanted, dtype=tf.float64) + 0.5) * scale
+    first = tf.maximum(tf.cast(centers - support + 0.5, tf.int32), 0)
+    end = tf.minimum(tf.cast(centers + support + 0.5, tf.int32), size)
+    taps = tf.cast(tf.math.ceil(support), tf.int32) * 2 + 1
+    places = first[:, None] + tf.range(taps)  # (wanted, taps)
+    distances = tf.cast(places, tf.float64) - centers[:, None] + 0.5
+    values = tf.maximum(1.0 - tf.abs(distances * (1.0 / support)), 0.0)
+    values = tf.where(places < end[:, None], values, 0.0)
+    values /= tf.reduce_sum(values, axis=1, keepdims=True)
+    values = tf.cast(values * (1 << DIGITS) + 0.5, tf.int32)
+    used = tf.where(places < end[:, None])  # (n, 2): row, tap
+    columns = tf.cast(tf.gather_nd(places, used), tf.int64)
+    shape = tf.cast(tf.stack([wanted, size]), tf.int64)
+    indices = tf.stack([used[:, 0], columns], axis=1)
+    return tf.SparseTensor(indices, tf.gather_nd(values, used), shape)

@@ -1,0 +1,84 @@
+"""The labels in a store are those of its images, in every pass and every call."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import make_backbone
+
+import keras_memvit
+from keras_memvit.states import writer
+
+LABELS = np.arange(8) % 3
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    """Three images a shard in float32."""
+    monkeypatch.setattr(writer, "SHARD_BYTES", 3 * 2 * 7 * 32 * 4)
+
+
+def store(data, path, **options):
+    options = {"dtype": "float32", "verbose": 0, **options}
+    return keras_memvit.precompute(make_backbone(), data, path, **options)
+
+
+class Shuffled(keras.utils.PyDataset):
+    """Another order in each pass."""
+
+    def __init__(self, images, labels):
+        super().__init__()
+        self.images, self.labels = images, labels
+        self.rng = np.random.default_rng(0)
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        if index == 0:
+            self.order = self.rng.permutation(8)
+        rows = self.order[4 * index : 4 * index + 4]
+        return self.images[rows], self.labels[rows]
+
+
+def test_a_shuffled_data_set_has_no_views(images, tmp_path):
+    data = Shuffled(images, LABELS)
+    with pytest.raises(ValueError, match=r"same order.*shuffling off.*\['labels'\]"):
+        store(data, tmp_path, views=2)
+    rng = np.random.default_rng(0)  # one pass is whole, and has its own labels
+    order = rng.permutation(8)
+    one = store(Shuffled(images, LABELS), tmp_path / "one")
+    np.testing.assert_array_equal(one.targets["labels"], LABELS[order])
+
+
+def test_a_second_call_with_other_labels_is_refused(images, tmp_path):
+    store((images, LABELS), tmp_path)
+    again = store((images, LABELS.astype("int64")), tmp_path)
+    np.testing.assert_array_equal(again.targets["labels"], LABELS)
+    with pytest.raises(ValueError, match=r"empty folder. Received others of \['labels"):
+        store((images, LABELS[::-1]), tmp_path)
+    with pytest.raises(ValueError, match=r"others of \['sample_weight'\]"):
+        store((images, LABELS, np.ones(8, "float32")), tmp_path)
+    with pytest.raises(ValueError, match=r"\['labels', 'labels/a'\]"):
+        store((images, {"a": LABELS}), tmp_path)
+
+
+def test_a_data_set_that_repeats_for_ever_is_refused(images, tmp_path):
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices((images, LABELS)).batch(4)
+    with pytest.raises(ValueError, match=r"leave out `.repeat\(\)`"):
+        store(data.repeat(), tmp_path)
+    assert len(store(data.repeat(2), tmp_path)) == 16
+
+
+def test_an_endless_data_set_of_keras_is_refused(images, tmp_path):
+    class Endless(keras.utils.PyDataset):
+        @property
+        def num_batches(self):
+            return None
+
+        def __getitem__(self, index):
+            return images, LABELS
+
+    with pytest.raises(ValueError, match="endless Endless"):
+        store(Endless(), tmp_path)
