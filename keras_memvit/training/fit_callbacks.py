@@ -9,6 +9,7 @@ class LabelCheck(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if batch == 0:  # early, where it costs one synchronisation an epoch
             self.model.raise_label_errors()
+            self.model.warn_of_scaled_images()
 
     def on_epoch_end(self, epoch, logs=None):
         self.model.raise_label_errors()

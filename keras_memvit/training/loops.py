@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_memvit.training.batch_calls import TaskBatchCalls
 from keras_memvit.training.fit_callbacks import EpochOfData
 from keras_memvit.training.fit_callbacks import LabelCheck
 from keras_memvit.training.jax_state import TrainerOfBackend
@@ -13,7 +14,7 @@ from keras_memvit.training.threads import alone
 from keras_memvit.training.threads import missing_gradients_ignored
 
 
-class TaskLoops(TrainerOfBackend):
+class TaskLoops(TaskBatchCalls, TrainerOfBackend):
     """Keras' loops, with Keras' arguments; labels are dicts by task name.
 
     A mixin in front of `keras.Model`, the upper part of `TaskTrainer`.
@@ -79,7 +80,13 @@ class TaskLoops(TrainerOfBackend):
             RuntimeError: if another thread trains or evaluates this model.
         """
         self._require_compiled()
-        with alone(self, "fit"), run_of(self), missing_gradients_ignored:
+        with (
+            alone(self, "fit"),
+            run_of(self),
+            missing_gradients_ignored,
+            self._weighing_classes(class_weight),
+        ):
+            self._look_at_scale(x)
             if is_store(validation_data):
                 size = validation_batch_size or batch_size
                 validation_data = store_batches(validation_data, self, size)
@@ -95,9 +102,7 @@ class TaskLoops(TrainerOfBackend):
                 "initial_epoch": initial_epoch,
                 "steps_per_epoch": steps_per_epoch,
             }
-            stale = self._set_class_weight(class_weight)
-            stale |= self._span_schedule(x, batch_size, epochs, length)
-            if stale:
+            if self._span_schedule(x, batch_size, epochs, length):
                 self.train_function = None  # its constants changed: trace anew
             if not isinstance(callbacks, keras.callbacks.CallbackList):
                 callbacks = [*_flatten(callbacks), LabelCheck()]
@@ -161,6 +166,8 @@ class TaskLoops(TrainerOfBackend):
         """
         self._require_compiled()
         with alone(self, "evaluate"), run_of(self):
+            self.raise_label_errors()  # of the epoch, whose metrics end here
+            self._look_at_scale(x)
             if is_store(x):
                 refuse_labels(y)
                 x, batch_size = store_batches(x, self, batch_size), None
@@ -176,6 +183,7 @@ class TaskLoops(TrainerOfBackend):
                 **kwargs,
             )
             self.raise_label_errors()
+            self.warn_of_scaled_images()
         return result
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
@@ -196,6 +204,7 @@ class TaskLoops(TrainerOfBackend):
             where the model has a classifier.
         """
         with run_of(self):
+            self._look_at_scale(x)
             if is_store(x):
                 x, batch_size = store_batches(x, self, batch_size), None
             return super().predict(

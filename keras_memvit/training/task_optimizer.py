@@ -8,9 +8,11 @@ from keras import ops
 
 from keras_memvit.training.loss_scales import GROWTH_STEPS
 from keras_memvit.training.loss_scales import LossScales
+from keras_memvit.training.step_plan import labelled_tasks
 from keras_memvit.training.task_clone import clone_for_task
 from keras_memvit.training.tensorflow_execution import eagerly
-from keras_memvit.training.tensorflow_execution import is_distributed
+from keras_memvit.training.tensorflow_execution import on_any_replica
+from keras_memvit.training.tensorflow_execution import restore_unless
 
 
 @keras.saving.register_keras_serializable(package="keras_memvit")
@@ -20,7 +22,8 @@ class TaskOptimizer(keras.optimizers.Optimizer):
     For each task `t` with variables `w_t`, gradient `g_t` and a copy `O_t` of the
     optimiser of its own (slots, step count, averages, accumulators),
 
-        w_t, O_t = O_t(w_t, g_t)    if g_t != 0, finite where scaled, t not finished
+        w_t, O_t = O_t(w_t, g_t)    if t has labels in the step, or g_t != 0,
+                                    finite where scaled, t not finished
         w_t, O_t = w_t, O_t         otherwise
 
     so clipping by global norm, momentum, Adam's step count and weight decay are
@@ -33,11 +36,8 @@ class TaskOptimizer(keras.optimizers.Optimizer):
     (whose settings it takes), each task's loss is scaled by a dynamic scale of
     its own, see `LossScales`. Losses of `add_loss` belong to no task and are not.
 
-    What a wrapper cannot do: on TensorFlow's replicas (`tf.distribute`) gradients
-    are averaged inside the copies' own steps, after any decision made here. So a
-    task without gradient takes a step of zeros there (momentum and decay go on),
-    infinite gradients of a replica count as zeros, and scales follow the first
-    replica.
+    On TensorFlow's replicas (`tf.distribute`) what decides about a step is asked of
+    all: a task takes it where any has labels, and none an infinite gradient.
 
     `MemoryViT.compile` makes it; given one, it wraps the `inner_optimizer` anew:
     slots start afresh, `iterations` go on.
@@ -190,39 +190,36 @@ class TaskOptimizer(keras.optimizers.Optimizer):
         finished = ops.convert_to_tensor(self.finished) != 0
         finished = {task: finished[i] for i, task in enumerate(self._rates)}
         trained, finite = {}, {}
+        labelled = labelled_tasks(self)
         for task, optimizer in self.inner.items():
             own = [v for v in optimizer._trainable_variables if id(v) in gradients]
             if own:
-                trained[task], finite[task] = self._update(
-                    task, [gradients[id(v)] for v in own], own, finished[task]
-                )
+                grads = [gradients[id(v)] for v in own]
+                flags = [ops.any(grad != 0) for grad in grads]
+                flags += [labelled[task]] if task in labelled else []
+                wanted = on_any_replica(ops.any(ops.stack(flags)))
+                wanted = ops.logical_and(wanted, ops.logical_not(finished[task]))
+                trained[task] = wanted
+                finite[task] = self._update(task, grads, own, wanted)
         if self.scales is not None:
             self.scales.update(trained, finite)
         self.base_optimizer._iterations.assign_add(1)
 
-    def _update(self, task, grads, variables, finished):
-        """Makes a task's step; returns whether it had a gradient, a finite one."""
+    def _update(self, task, grads, variables, wanted):
+        """Makes a task's step where it is wanted; whether its gradient was finite."""
         optimizer = self.inner[task]
-        trained = ops.any(ops.stack([ops.any(grad != 0) for grad in grads]))
-        trained = ops.logical_and(trained, ops.logical_not(finished))
-        active, finite = trained, None
+        active, finite = wanted, None
         if self.scales is not None:
             scale = self.scales.of(task)
             grads = [grad / ops.cast(scale, grad.dtype) for grad in grads]
-            finite = ops.stack([ops.all(ops.isfinite(grad)) for grad in grads])
-            finite = ops.all(finite)
-            active = ops.logical_and(trained, finite)
-        if is_distributed():
-            if finite is not None:
-                grads = [ops.where(finite, g, ops.zeros_like(g)) for g in grads]
-            optimizer.apply(grads, variables)
-            return trained, finite
+            broken = [ops.any(~ops.isfinite(grad)) for grad in grads]
+            finite = ops.logical_not(on_any_replica(ops.any(ops.stack(broken))))
+            active = ops.logical_and(wanted, finite)
         changed = [*variables, *optimizer.variables]
         before = [ops.copy(ops.convert_to_tensor(v.value)) for v in changed]
         optimizer.apply(grads, variables)
-        for variable, old in zip(changed, before):
-            variable.assign(ops.where(active, variable.value, old))
-        return trained, finite
+        restore_unless(active, changed, before)
+        return finite
 
     def stateless_apply(self, optimizer_variables, grads, trainable_variables):
         if len(trainable_variables) != len(self._trainable_variables):

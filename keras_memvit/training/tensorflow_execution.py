@@ -3,6 +3,7 @@
 import contextlib
 
 import keras
+from keras import ops
 
 
 def eagerly():
@@ -24,3 +25,46 @@ def is_distributed():
     import tensorflow as tf
 
     return tf.distribute.has_strategy()
+
+
+def sum_of_replicas(value):
+    """A tensor summed over TensorFlow's replicas; elsewhere, as it is."""
+    if not is_distributed():
+        return value
+    import tensorflow as tf
+
+    if tf.distribute.in_cross_replica_context():
+        return value
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
+def on_any_replica(flag):
+    """Whether a boolean scalar is set on any of TensorFlow's replicas."""
+    return sum_of_replicas(ops.cast(flag, "int32")) > 0 if is_distributed() else flag
+
+
+def restore_unless(kept, variables, before):
+    """Gives variables their earlier values, where a step is not to be kept.
+
+    Args:
+        kept: boolean scalar, the same on all replicas.
+        variables: list of `keras.Variable`.
+        before: list of tensors.
+    """
+    if not is_distributed():
+        for variable, old in zip(variables, before):
+            variable.assign(ops.where(kept, variable.value, old))
+        return
+    import tensorflow as tf
+
+    def restore(variable, kept, old):
+        return variable.assign(tf.where(kept, variable, old))
+
+    def on_all(strategy, kept, before):
+        for variable, old in zip(variables, before):
+            strategy.extended.update(
+                variable.value, restore, args=(kept, old), group=False
+            )
+
+    tf.distribute.get_replica_context().merge_call(on_all, args=(kept, before))
