@@ -30,7 +30,7 @@ class TaskBatchCalls:
             ValueError: if the model is not compiled, or labels or weights do
                 not belong to its tasks or are out of range.
         """
-        self._require_compiled()
+        self._require_compiled(training=True)
         with (
             alone(self, "train_on_batch"),
             run_of(self),

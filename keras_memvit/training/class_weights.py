@@ -1,5 +1,7 @@
 """`fit(class_weight=...)`: a table of weights by task."""
 
+import contextlib
+
 import numpy as np
 
 from keras_memvit.training.compile_arguments import by_task
@@ -42,3 +44,36 @@ def parse_class_weight(class_weight, objectives, trained):
         for index, weight in weights.items():
             table[name][index] = weight
     return table
+
+
+class WeighsClasses:
+    """In front of a `keras.Model` with `objectives` and `trained_tasks`."""
+
+    @contextlib.contextmanager
+    def _weighing_classes(self, class_weight):
+        """Weighs classes meanwhile; a step traced with other weights is traced anew."""
+        table = parse_class_weight(class_weight, self.objectives, self.trained_tasks)
+        own = vars(self)
+        outer = own.get("_class_weights")  # of a `fit` that this call is in
+        before = own.get("_traced_class_weights", {}), self.train_function
+        if not _same(before[0], table):
+            own["_traced_class_weights"], self.train_function = table, None
+        try:
+            self._set_class_weights(table)
+            yield
+        finally:
+            self._set_class_weights(outer)
+            if outer is not None:
+                own["_traced_class_weights"], self.train_function = before
+
+    def _set_class_weights(self, table):
+        vars(self)["_class_weights"] = table
+        for name, objective in self.objectives.items():
+            objective.class_weight = (table or {}).get(name)
+
+
+def _same(tables, others):
+    """Whether two dicts of arrays are equal."""
+    return tables.keys() == others.keys() and all(
+        np.array_equal(table, others[name]) for name, table in tables.items()
+    )

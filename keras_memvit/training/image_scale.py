@@ -42,11 +42,30 @@ def scaled_array(x):
     return bool(looks_scaled(images[:FIRST], np))
 
 
-def warn_of_scale(stacklevel):
-    """Says what images must be."""
-    warnings.warn(
-        "Images must be in [0, 255]: the model normalises them itself. Received values "
-        "as of images scaled to [0, 1], or normalised; multiply by 255, or leave the "
-        "scaling out",
-        stacklevel=stacklevel + 1,
-    )
+class LooksAtScale:
+    """In front of a `keras.Model`, with a counter `_scaled_images`."""
+
+    def warn_of_scaled_images(self):
+        """Says once that images were not in [0, 255], of what steps have seen."""
+        if float(self._scaled_images.result()):
+            self._warn_of_scale(stacklevel=3)
+
+    def _look_at_scale(self, x):
+        if not vars(self).get("_warned_of_scale") and scaled_array(x):
+            self._warn_of_scale(stacklevel=4)
+
+    def _warn_of_scale(self, stacklevel):
+        if not vars(self).get("_warned_of_scale"):
+            vars(self)["_warned_of_scale"] = True
+            warnings.warn(
+                "Images must be in [0, 255]: the model normalises them itself. "
+                "Received values as of images scaled to [0, 1], or normalised; "
+                "multiply by 255, or leave the scaling out",
+                stacklevel=stacklevel,
+            )
+
+    def _count_scaled(self, x):
+        images = float_images(x)
+        if images is not None:
+            scaled = looks_scaled(keras.ops.convert_to_tensor(images))
+            self._scaled_images.update_state(keras.ops.cast(scaled, "float32"))

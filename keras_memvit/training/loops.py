@@ -3,8 +3,11 @@
 import keras
 
 from keras_memvit.training.batch_calls import TaskBatchCalls
+from keras_memvit.training.data_length import num_batches
 from keras_memvit.training.fit_callbacks import EpochOfData
 from keras_memvit.training.fit_callbacks import LabelCheck
+from keras_memvit.training.fit_callbacks import LogsOfEpoch
+from keras_memvit.training.fit_schedule import ScheduleOverFit
 from keras_memvit.training.jax_state import TrainerOfBackend
 from keras_memvit.training.jax_state import run_of
 from keras_memvit.training.store_inputs import is_store
@@ -79,7 +82,7 @@ class TaskLoops(TaskBatchCalls, TrainerOfBackend):
                 not belong to its tasks.
             RuntimeError: if another thread trains or evaluates this model.
         """
-        self._require_compiled()
+        self._require_compiled(training=True)
         with (
             alone(self, "fit"),
             run_of(self),
@@ -97,19 +100,24 @@ class TaskLoops(TaskBatchCalls, TrainerOfBackend):
             y = self._check_labels(y)
             if isinstance(validation_data, tuple):
                 self._check_labels(*validation_data[1:2])
-            length = {
-                "validation_split": validation_split,
-                "initial_epoch": initial_epoch,
-                "steps_per_epoch": steps_per_epoch,
-            }
-            if self._span_schedule(x, batch_size, epochs, length):
+            steps = steps_per_epoch or num_batches(
+                x, batch_size or 32, validation_split
+            )
+            schedule = ScheduleOverFit(steps, initial_epoch, epochs)
+            if schedule.span(self, initial_epoch):
                 self.train_function = None  # its constants changed: trace anew
             if not isinstance(callbacks, keras.callbacks.CallbackList):
-                callbacks = [*_flatten(callbacks), LabelCheck()]
+                callbacks = [
+                    LogsOfEpoch(),
+                    *_flatten(callbacks),
+                    schedule,
+                    LabelCheck(),
+                ]
                 if hasattr(x, "set_epoch"):  # it has an order of its own each epoch
                     callbacks.append(EpochOfData(x))
                     shuffle = False
-            return super().fit(
+            vars(self)["_initial_epoch"] = None  # of a run that was restored before
+            history = super().fit(
                 x,
                 y,
                 batch_size=batch_size,
@@ -126,6 +134,8 @@ class TaskLoops(TaskBatchCalls, TrainerOfBackend):
                 validation_batch_size=validation_batch_size,
                 validation_freq=validation_freq,
             )
+            self.raise_label_errors()
+        return history
 
     def evaluate(
         self,

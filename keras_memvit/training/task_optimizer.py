@@ -8,11 +8,14 @@ from keras import ops
 
 from keras_memvit.training.loss_scales import GROWTH_STEPS
 from keras_memvit.training.loss_scales import LossScales
+from keras_memvit.training.optimizer_state import load_state
+from keras_memvit.training.optimizer_state import save_state
 from keras_memvit.training.step_plan import labelled_tasks
+from keras_memvit.training.stopping_state import StoppingState
 from keras_memvit.training.task_clone import clone_for_task
 from keras_memvit.training.tensorflow_execution import eagerly
-from keras_memvit.training.tensorflow_execution import on_any_replica
 from keras_memvit.training.tensorflow_execution import restore_unless
+from keras_memvit.training.tensorflow_execution import sum_of_replicas
 
 
 @keras.saving.register_keras_serializable(package="keras_memvit")
@@ -36,8 +39,8 @@ class TaskOptimizer(keras.optimizers.Optimizer):
     (whose settings it takes), each task's loss is scaled by a dynamic scale of
     its own, see `LossScales`. Losses of `add_loss` belong to no task and are not.
 
-    On TensorFlow's replicas (`tf.distribute`) what decides about a step is asked of
-    all: a task takes it where any has labels, and none an infinite gradient.
+    On TensorFlow's replicas (`tf.distribute`) gradients are summed before all this,
+    and a task takes a step where any replica has labels for it.
 
     `MemoryViT.compile` makes it; given one, it wraps the `inner_optimizer` anew:
     slots start afresh, `iterations` go on.
@@ -87,6 +90,7 @@ class TaskOptimizer(keras.optimizers.Optimizer):
             groups = linked or [[task] for task in self._rates]
             self.scales = LossScales(groups, initial_scale, dynamic_growth_steps)
         self.finished = None  # (tasks,) 1 = no longer changes, made by `build`
+        self.stopping = StoppingState()
 
     # === Learning rate and steps: the user's optimiser's ===
 
@@ -153,6 +157,13 @@ class TaskOptimizer(keras.optimizers.Optimizer):
         for variable, weight in zip(self.variables, weights, strict=True):
             variable.assign(weight)
 
+    def save_own_variables(self, store):
+        save_state(self, store)
+
+    def load_own_variables(self, store):
+        if not load_state(self, store):
+            super().load_own_variables(store)
+
     def __dir__(self):
         # Keras saves and loads whatever it finds here; `variables` has it already.
         return sorted({*super().__dir__()} - {"inner_optimizer", "base_optimizer"})
@@ -186,7 +197,9 @@ class TaskOptimizer(keras.optimizers.Optimizer):
                 f"{len(grads)} gradients for {len(variables)} variables"
             )
         self._require_known(variables)
-        gradients = {id(v): g for v, g in zip(variables, grads) if g is not None}
+        known = [(v, g) for v, g in zip(variables, grads) if g is not None]
+        sums = sum_of_replicas([gradient for _, gradient in known])
+        gradients = {id(v): gradient for (v, _), gradient in zip(known, sums)}
         finished = ops.convert_to_tensor(self.finished) != 0
         finished = {task: finished[i] for i, task in enumerate(self._rates)}
         trained, finite = {}, {}
@@ -197,7 +210,7 @@ class TaskOptimizer(keras.optimizers.Optimizer):
                 grads = [gradients[id(v)] for v in own]
                 flags = [ops.any(grad != 0) for grad in grads]
                 flags += [labelled[task]] if task in labelled else []
-                wanted = on_any_replica(ops.any(ops.stack(flags)))
+                wanted = ops.any(ops.stack(flags))
                 wanted = ops.logical_and(wanted, ops.logical_not(finished[task]))
                 trained[task] = wanted
                 finite[task] = self._update(task, grads, own, wanted)
@@ -212,8 +225,8 @@ class TaskOptimizer(keras.optimizers.Optimizer):
         if self.scales is not None:
             scale = self.scales.of(task)
             grads = [grad / ops.cast(scale, grad.dtype) for grad in grads]
-            broken = [ops.any(~ops.isfinite(grad)) for grad in grads]
-            finite = ops.logical_not(on_any_replica(ops.any(ops.stack(broken))))
+            finite = ops.stack([ops.all(ops.isfinite(grad)) for grad in grads])
+            finite = ops.all(finite)
             active = ops.logical_and(wanted, finite)
         changed = [*variables, *optimizer.variables]
         before = [ops.copy(ops.convert_to_tensor(v.value)) for v in changed]
@@ -245,7 +258,7 @@ class TaskOptimizer(keras.optimizers.Optimizer):
             own = optimizer._trainable_variables
             averaged = optimizer.use_ema and given.issuperset(map(id, own))
             # Before a first step values may have been loaded after the averages.
-            if averaged and int(optimizer.iterations) > 0:
+            if averaged and optimizer.iterations.numpy() > 0:
                 optimizer.finalize_variable_values(own)
                 _unshare(own)
 

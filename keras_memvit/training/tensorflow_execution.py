@@ -28,8 +28,8 @@ def is_distributed():
 
 
 def sum_of_replicas(value):
-    """A tensor summed over TensorFlow's replicas; elsewhere, as it is."""
-    if not is_distributed():
+    """Tensors summed over TensorFlow's replicas; elsewhere, as they are."""
+    if not is_distributed() or (isinstance(value, list) and not value):
         return value
     import tensorflow as tf
 
@@ -37,11 +37,6 @@ def sum_of_replicas(value):
         return value
     context = tf.distribute.get_replica_context()
     return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
-
-
-def on_any_replica(flag):
-    """Whether a boolean scalar is set on any of TensorFlow's replicas."""
-    return sum_of_replicas(ops.cast(flag, "int32")) > 0 if is_distributed() else flag
 
 
 def restore_unless(kept, variables, before):

@@ -1,23 +1,16 @@
 """Training a model of several tasks with `compile`, `fit` and `evaluate`."""
 
-import contextlib
-
 import keras
 import numpy as np
 
 from keras_memvit.tasks.sees import visible_tasks
-from keras_memvit.training.class_weights import parse_class_weight
-from keras_memvit.training.data_length import num_batches
-from keras_memvit.training.image_scale import float_images
-from keras_memvit.training.image_scale import looks_scaled
-from keras_memvit.training.image_scale import scaled_array
-from keras_memvit.training.image_scale import warn_of_scale
+from keras_memvit.training.class_weights import WeighsClasses
+from keras_memvit.training.image_scale import LooksAtScale
 from keras_memvit.training.labels import check_labels
 from keras_memvit.training.labels import labels_by_task
 from keras_memvit.training.loops import TaskLoops
 from keras_memvit.training.objectives import build_objectives
 from keras_memvit.training.portable_config import portable_optimizers
-from keras_memvit.training.schedules import WarmupCosine
 from keras_memvit.training.schedules import paper_optimizer
 from keras_memvit.training.step_plan import labelled_step
 from keras_memvit.training.step_plan import planned
@@ -29,7 +22,7 @@ ADDED_LOSS = "added_loss"  # the mean of `add_loss`, part of "loss"
 SCALED_IMAGES = "scaled_images"  # batches that are not in [0, 255]
 
 
-class TaskTrainer(UpdatesTasksApart, TaskLoops):
+class TaskTrainer(UpdatesTasksApart, WeighsClasses, LooksAtScale, TaskLoops):
     """Keras' trainer for models whose outputs and labels are dicts by task.
 
     A mixin in front of `keras.Model`; the model has `specs` and
@@ -218,11 +211,28 @@ class TaskTrainer(UpdatesTasksApart, TaskLoops):
                     found[other] = keras.ops.logical_or(known, found[name])
         return found
 
-    def _require_compiled(self):
+    def raise_label_errors(self):
+        """Raises if labels out of range were met since this was asked last."""
+        found = {
+            name: int(objective.label_errors.result())
+            for name, objective in self.objectives.items()
+        }
+        for name, count in found.items():
+            if count:
+                for objective in self.objectives.values():
+                    objective.label_errors.reset_state()
+                raise ValueError(self.objectives[name].error_message(count))
+
+    def _require_compiled(self, training=False):
         if not self.compiled:
             raise ValueError(
                 "Call `compile()` before `fit()` or `evaluate()`; without arguments "
                 "it uses the paper's recipe."
+            )
+        if training and self.optimizer is None:
+            raise ValueError(
+                "Call `compile()` with an optimizer before training. "
+                "Received: optimizer=None"
             )
 
     def _labels_by_task(self, y):
@@ -241,75 +251,6 @@ class TaskTrainer(UpdatesTasksApart, TaskLoops):
             return labels_by_task(sample_weight, self.specs, (), "sample_weight")
         return dict.fromkeys([spec.name for spec in self.specs], sample_weight)
 
-    @contextlib.contextmanager
-    def _weighing_classes(self, class_weight):
-        """Weighs classes meanwhile; a step traced with other weights is traced anew."""
-        table = parse_class_weight(class_weight, self.objectives, self.trained_tasks)
-        own = vars(self)
-        outer = own.get("_class_weights")  # of a `fit` that this call is in
-        before = own.get("_traced_class_weights", {}), self.train_function
-        if not _same(before[0], table):
-            own["_traced_class_weights"], self.train_function = table, None
-        try:
-            self._set_class_weights(table)
-            yield
-        finally:
-            self._set_class_weights(outer)
-            if outer is not None:
-                own["_traced_class_weights"], self.train_function = before
-
-    def _set_class_weights(self, table):
-        vars(self)["_class_weights"] = table
-        for name, objective in self.objectives.items():
-            objective.class_weight = (table or {}).get(name)
-
-    def raise_label_errors(self):
-        """Raises if labels out of range were met since this was asked last."""
-        found = {
-            name: int(objective.label_errors.result())
-            for name, objective in self.objectives.items()
-        }
-        for name, count in found.items():
-            if count:
-                for objective in self.objectives.values():
-                    objective.label_errors.reset_state()
-                raise ValueError(self.objectives[name].error_message(count))
-
-    def warn_of_scaled_images(self):
-        """Says once that images were not in [0, 255], of what steps have seen."""
-        if float(self._scaled_images.result()):
-            self._warn_of_scale(stacklevel=3)
-
-    def _look_at_scale(self, x):
-        if not vars(self).get("_warned_of_scale") and scaled_array(x):
-            self._warn_of_scale(stacklevel=4)
-
-    def _warn_of_scale(self, stacklevel):
-        if not vars(self).get("_warned_of_scale"):
-            vars(self)["_warned_of_scale"] = True
-            warn_of_scale(stacklevel)
-
-    def _count_scaled(self, x):
-        images = float_images(x)
-        if images is not None:
-            scaled = looks_scaled(keras.ops.convert_to_tensor(images))
-            self._scaled_images.update_state(keras.ops.cast(scaled, "float32"))
-
-    def _span_schedule(self, x, batch_size, epochs, kwargs):
-        """Lets the recipe's schedule cover this fit; True if it changed."""
-        optimizer = getattr(self.optimizer, "base_optimizer", None)
-        schedule = getattr(optimizer, "_learning_rate", None)
-        if not isinstance(schedule, WarmupCosine):
-            return False
-        steps = kwargs.get("steps_per_epoch") or num_batches(
-            x, batch_size or 32, kwargs.get("validation_split", 0.0)
-        )
-        if steps is None:
-            return schedule.span(0, None)
-        first_epoch = kwargs.get("initial_epoch", 0)
-        done = int(optimizer._iterations.numpy()) - first_epoch * steps
-        return schedule.span(max(done, 0), steps * epochs)
-
 
 def _as_indices(labels):
     """Lists as arrays, and columns (n, 1) as (n,), so that shapes agree."""
@@ -317,10 +258,3 @@ def _as_indices(labels):
         labels = np.asarray(labels)
     column = isinstance(labels, np.ndarray) and labels.shape[1:] == (1,)
     return labels[:, 0] if column else labels
-
-
-def _same(tables, others):
-    """Whether two dicts of arrays are equal."""
-    return tables.keys() == others.keys() and all(
-        np.array_equal(table, others[name]) for name, table in tables.items()
-    )
