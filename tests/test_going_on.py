@@ -222,3 +222,20 @@ def test_weights_of_tasks_that_a_model_lacks_are_refused(tmp_path):
     start_tasks({"a": 3, "b": 3}).save_weights(tmp_path / "x.weights.h5")
     with pytest.raises(ValueError, match=r"task 'a', which is none.*\['b', 'c'\]"):
         start_tasks({"b": 3, "c": 3}).load_weights(tmp_path / "x.weights.h5")
+
+
+def test_a_compiled_model_is_copied_by_its_config(images):
+    model = start_tasks({"a": 3}, keras.optimizers.Adam(0.01), run_eagerly=True)
+    with pytest.raises(
+        ValueError, match=r"type\(model\).from_config.*compile_from"
+    ):
+        keras.models.clone_model(model)
+    copy = type(model).from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    copy.compile_from_config(model.get_compile_config())
+    found, expected = (
+        each.fit(images, LABELS["a"], epochs=2, verbose=0).history
+        for each in (copy, model)
+    )
+    assert found.keys() == expected.keys()
+    np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-5)

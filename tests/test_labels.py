@@ -227,3 +227,12 @@ def test_images_as_they_are_meant_are_not_spoken_of(kind, images):
     images[:4] = 0  # a batch of black ones
     model.fit(images, LABELS["a"], batch_size=4, verbose=0)
     model.predict(images, batch_size=4, verbose=0)
+
+
+def test_arguments_come_in_keras_order(images, capsys):
+    model = start_tasks({"a": 3}, run_eagerly=True)
+    model.fit(images, LABELS["a"], 4, 1, 0)  # batch_size, epochs, verbose
+    model.evaluate(images, LABELS["a"], 4, 0)
+    model.predict(images, 4, 0)
+    assert int(model.optimizer.iterations) == 2
+    assert capsys.readouterr().out == ""
