@@ -55,8 +55,8 @@ class TaskModel(TaskTrainer, keras.Model):
             task.trainable = value
 
     def _run_through_graph(self, inputs, *args, **kwargs):
-        # Keras' `clone_model`, which alone passes `call_fn`, would compile a plain model
-        # of this one's layers, with arguments that mean something else there.
+        # Keras' `clone_model`, which alone passes `call_fn`, would compile a plain
+        # model of this one's layers, with arguments that mean something else there.
         if "call_fn" in kwargs and self.compiled:
             raise ValueError(
                 "`clone_model` cannot copy how a model of tasks is compiled. Use "

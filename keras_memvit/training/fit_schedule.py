@@ -36,6 +36,6 @@ class ScheduleOverFit(keras.callbacks.Callback):
             return False
         if self.steps is None:
             return schedule.span(0, None)
-        step = int(optimizer.iterations.numpy())
+        step = int(optimizer._iterations.numpy())  # batches, also where they add up
         start = step - first_epoch * self.steps
         return schedule.span(start, self.steps * self.epochs)

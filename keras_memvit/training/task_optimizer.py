@@ -258,7 +258,7 @@ class TaskOptimizer(keras.optimizers.Optimizer):
             own = optimizer._trainable_variables
             averaged = optimizer.use_ema and given.issuperset(map(id, own))
             # Before a first step values may have been loaded after the averages.
-            if averaged and optimizer.iterations.numpy() > 0:
+            if averaged and optimizer._iterations.numpy() > 0:
                 optimizer.finalize_variable_values(own)
                 _unshare(own)
 
