@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import EAGER
 from conftest import snapshot
 from conftest import start_tasks
 from test_joint_training import Batches
@@ -100,6 +101,14 @@ def test_what_stands_in_a_column_without_a_label_does_not_matter(images):
     assert moved[:, :2].all() and not moved[:, 2].any()
 
 
+@pytest.mark.parametrize("kind", ["uint8", "int64", "float32", "bool"])
+def test_labels_of_every_type_are_the_same(kind, images):
+    model = start_tasks({"b": 2}, run_eagerly=EAGER)
+    expected = model.test_on_batch(images, LABELS["b"])
+    found = model.test_on_batch(images, LABELS["b"].astype(kind))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 # === Labels that cannot be ===
 
 
@@ -127,7 +136,7 @@ ROWS = np.eye(3, dtype="float32")[LABELS["a"]]
     ],
 )
 def test_single_batches_refuse_labels_out_of_range(loss, labels, message, images):
-    model = start_tasks({"a": 3}, loss=loss, run_eagerly=True)
+    model = start_tasks({"a": 3}, loss=loss, run_eagerly=EAGER)
     before = snapshot(model.trainable_variables)
     for call in (model.train_on_batch, model.test_on_batch, model.fit):
         with pytest.raises(ValueError, match=message):
@@ -142,7 +151,7 @@ def test_single_batches_refuse_labels_out_of_range(loss, labels, message, images
 
 def test_a_loss_of_a_whole_batch_needs_a_label_for_each_example(images):
     loss = lambda y, z: keras.ops.mean(keras.ops.abs(z))  # noqa: E731
-    model = start_tasks({"a": 3}, loss=loss, run_eagerly=True)
+    model = start_tasks({"a": 3}, loss=loss, run_eagerly=EAGER)
     model.fit(images, LABELS["a"], verbose=0)
     with pytest.raises(ValueError, match="`loss` of task 'a' must return a loss for e"):
         model.fit(images, np.where(LABELS["a"] > 0, LABELS["a"], -1), verbose=0)
@@ -172,7 +181,7 @@ def test_class_weights_are_those_of_the_call(images):
 
 
 def test_class_weights_of_one_batch_as_keras_has_them(images):
-    model = start_tasks({"a": 3}, still(), run_eagerly=True)
+    model = start_tasks({"a": 3}, still(), run_eagerly=EAGER)
     plain, _ = model.train_on_batch(images, LABELS["a"])
     found, _ = model.train_on_batch(images, LABELS["a"], class_weight=TENFOLD)
     np.testing.assert_allclose(found, 10 * plain, rtol=1e-5)
@@ -208,7 +217,7 @@ SCALES = {"to 1": lambda x: x / 255, "normalised": lambda x: (x / 255 - 0.5) / 0
     "call, scale", [("fit", "to 1"), ("batches", "normalised"), ("predict", "to 1")]
 )
 def test_scaled_images_are_spoken_of_once(scale, call, images):
-    model = start_tasks({"a": 3}, run_eagerly=True)
+    model = start_tasks({"a": 3}, run_eagerly=EAGER)
     images = SCALES[scale](images.astype("float32"))
     act = {
         "fit": lambda: model.fit(images, LABELS["a"], verbose=0),
@@ -222,7 +231,7 @@ def test_scaled_images_are_spoken_of_once(scale, call, images):
 
 @pytest.mark.parametrize("kind", ["uint8", "float32"])
 def test_images_as_they_are_meant_are_not_spoken_of(kind, images):
-    model = start_tasks({"a": 3}, run_eagerly=True)
+    model = start_tasks({"a": 3}, run_eagerly=EAGER)
     images = images.astype(kind)
     images[:4] = 0  # a batch of black ones
     model.fit(images, LABELS["a"], batch_size=4, verbose=0)
@@ -230,7 +239,7 @@ def test_images_as_they_are_meant_are_not_spoken_of(kind, images):
 
 
 def test_arguments_come_in_keras_order(images, capsys):
-    model = start_tasks({"a": 3}, run_eagerly=True)
+    model = start_tasks({"a": 3}, run_eagerly=EAGER)
     model.fit(images, LABELS["a"], 4, 1, 0)  # batch_size, epochs, verbose
     model.evaluate(images, LABELS["a"], 4, 0)
     model.predict(images, 4, 0)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import EAGER
 from conftest import start_tasks
 
 import keras_memvit
@@ -38,7 +39,9 @@ def binary_crossentropy(y, logits):
 @pytest.mark.parametrize("tasks", [{"a": 3}, TASKS], ids=["one task", "two"])
 def test_reported_are_the_metrics_asked_for_under_the_same_names(tasks, images):
     given = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-    model = start_tasks(tasks, metrics=[given, "ce"], run_eagerly=len(tasks) < 2)
+    model = start_tasks(
+        tasks, metrics=[given, "ce"], run_eagerly=EAGER and len(tasks) < 2
+    )
     labels = {name: LABELS[name] for name in tasks}
     seen = {}
     record = keras.callbacks.LambdaCallback(
@@ -157,7 +160,7 @@ GIVEN = {
 def test_losses_are_on_logits(name, images):
     loss = GIVEN.get(name, name)
     eager = name != "a lambda"  # which would not do in TensorFlow's graphs
-    model = start_tasks({"a": 3}, loss=loss, metrics=None, run_eagerly=eager)
+    model = start_tasks({"a": 3}, loss=loss, metrics=None, run_eagerly=eager and EAGER)
     multi_hot = name in ("binary_crossentropy", "bce", "a function")
     rows = MULTI_HOT if multi_hot else ROWS
     losses = LOSSES[name](rows, logits_of(model, images))
@@ -173,7 +176,7 @@ def test_reductions_are_keras_own(reduction, images):
     loss = keras.losses.SparseCategoricalCrossentropy(
         from_logits=True, reduction=reduction
     )
-    model = start_tasks({"a": 3}, loss=loss, metrics=None, run_eagerly=True)
+    model = start_tasks({"a": 3}, loss=loss, metrics=None, run_eagerly=EAGER)
     logits, known = logits_of(model, images), SOME >= 0
     weight = np.linspace(0.1, 2.0, 8)
     found = model.evaluate(images, SOME, sample_weight=weight, verbose=0)
@@ -184,7 +187,7 @@ def test_reductions_are_keras_own(reduction, images):
 def test_one_class_is_learned_as_yes_or_no(images):
     labels = np.array([0, 1, 1, -1, 0, 1, 0, 1])
     known = labels >= 0
-    model = start_tasks({"a": 1}, loss="binary_crossentropy", run_eagerly=True)
+    model = start_tasks({"a": 1}, loss="binary_crossentropy", run_eagerly=EAGER)
     logits = logits_of(model, images)[:, 0]
     loss, accuracy = model.evaluate(images, labels, verbose=0)
     losses = binary_crossentropy(labels, logits)[known]
@@ -245,8 +248,8 @@ def test_a_task_that_can_learn_nothing_is_refused():
 
 def test_labels_of_another_form_than_the_loss_takes_are_refused(images):
     with pytest.raises(ValueError, match="'a' must be class indices.*categorical_cro"):
-        start_tasks({"a": 3}, run_eagerly=True).fit(images, ROWS, verbose=0)
-    model = start_tasks({"a": 3}, loss="mse", run_eagerly=True)
+        start_tasks({"a": 3}, run_eagerly=EAGER).fit(images, ROWS, verbose=0)
+    model = start_tasks({"a": 3}, loss="mse", run_eagerly=EAGER)
     with pytest.raises(ValueError, match=r"class indices \(B,\) or rows \(B, 3\)"):
         model.fit(images, ROWS[:, :2], verbose=0)
 

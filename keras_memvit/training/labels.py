@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -134,6 +135,8 @@ def split_labels(labels, spec, num_ids, link):
         `Labels`.
     """
     labels = ops.convert_to_tensor(labels)
+    if keras.backend.standardize_dtype(labels.dtype).startswith(("bool", "uint")):
+        labels = ops.cast(labels, "int32")  # which -1 can be compared with
     if not is_sparse(labels.shape):
         return _split_rows(labels, spec, link)
     labels = ops.reshape(labels, (-1,))
