@@ -71,6 +71,10 @@ def start_tasks(tasks, optimizer="auto", **kwargs):
     return model
 
 
+# Where a test needs no compiled step: JAX is the faster with one.
+EAGER = keras.backend.backend() != "jax"
+
+
 @pytest.fixture
 def backbone():
     return make_backbone()

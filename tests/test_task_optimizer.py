@@ -6,7 +6,6 @@ import pytest
 from conftest import make_backbone
 from conftest import snapshot
 from conftest import start_tasks
-from processes import run_python
 from test_joint_training import LABELS
 from test_joint_training import TASKS
 from test_joint_training import assert_same_task
@@ -177,41 +176,6 @@ def test_float16_scales_each_tasks_loss_unless_told_not_to(images):
     assert half.optimizer.scales is None
     half.compile(sgd(loss_scale_factor=64.0))
     assert half.optimizer.scales is None
-
-
-# === Replicas ===
-
-REPLICAS = """
-import tensorflow as tf
-
-cpu = tf.config.list_physical_devices("CPU")[0]
-half = tf.config.LogicalDeviceConfiguration()
-tf.config.set_logical_device_configuration(cpu, [half, half])
-import numpy as np
-from conftest import snapshot, start_tasks
-from test_task_optimizer import LABELS, TASKS, scaled, sgd
-
-images = np.random.default_rng(1).integers(0, 256, (8, 32, 48, 3), dtype="uint8")
-mirrored = lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-for make in (sgd, scaled):
-    weights = []
-    for strategy in (mirrored, tf.distribute.get_strategy):
-        with strategy().scope():
-            model = start_tasks(TASKS, make())
-        model.fit(images, LABELS, batch_size=8, epochs=3, shuffle=False, verbose=0)
-        weights.append(snapshot(model.trainable_variables))
-    for path, value in weights[0].items():
-        np.testing.assert_allclose(value, weights[1][path], atol=1e-6, rtol=1e-5)
-    assert int(model.optimizer.iterations) == 3
-print("equal")
-"""
-
-
-@pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="`tf.distribute` is TensorFlow's"
-)
-def test_two_replicas_train_as_one():
-    assert run_python(REPLICAS, "tensorflow").endswith("equal\n")
 
 
 # === As other Keras optimisers ===

@@ -80,7 +80,9 @@ class MemoryTokens(keras.layers.Layer):
         return batch, None if length is None else length + self.num_memory_tokens, dim
 
     def load_own_variables(self, store):
-        super().load_own_variables(former_memory(store) or store)
+        # Another task's, where a file has tasks in another order: see `TaskWeights`.
+        target = vars(self).pop("load_into", self)
+        super(MemoryTokens, target).load_own_variables(former_memory(store) or store)
 
     def get_config(self):
         config = super().get_config()

@@ -101,6 +101,11 @@ def extend(
     ```
     """
     check_masked(model, "model")
+    if isinstance(sees, str):
+        raise ValueError(
+            f"`sees` must be a list of task names, as [{sees!r}]. "
+            f"Received: sees={sees!r}"
+        )
     old = [spec.name for spec in model.specs]
     # What new tasks see is checked below, among old and new tasks together.
     given = [tasks] if not isinstance(tasks, (dict, list, tuple)) else tasks

@@ -127,7 +127,11 @@ class TwoStreamEncoder(keras.layers.Layer):
 def task_layers(specs, backbone, dtype):
     """One `TaskWeights` a task, not built yet."""
     dtype = float32_variables(dtype)
-    return [TaskWeights(spec, backbone, dtype=dtype, name=spec.name) for spec in specs]
+    tasks = [TaskWeights(spec, backbone, dtype=dtype, name=spec.name) for spec in specs]
+    by_name = {task.spec.name: task for task in tasks}
+    for task in tasks:
+        task.siblings = lambda: by_name
+    return tasks
 
 
 def build_tasks(tasks, backbone):

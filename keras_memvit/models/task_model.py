@@ -55,6 +55,18 @@ class TaskModel(SavesWhole, TaskTrainer, keras.Model):
         for task in self.encoder.tasks:
             task.trainable = value
 
+    def _run_through_graph(self, inputs, *args, **kwargs):
+        # Keras' `clone_model`, which alone passes `call_fn`, would compile a plain
+        # model of this one's layers, with arguments that mean something else there.
+        if "call_fn" in kwargs and self.compiled:
+            raise ValueError(
+                "`clone_model` cannot copy how a model of tasks is compiled. Use "
+                "`copy = type(model).from_config(model.get_config())`, then "
+                "`copy.set_weights(model.get_weights())` and "
+                "`copy.compile_from_config(model.get_compile_config())`"
+            )
+        return super()._run_through_graph(inputs, *args, **kwargs)
+
     def task_summary(self, print_fn=None):
         """Prints each task's tokens, parameters, share of the backbone, sees.
 

@@ -42,6 +42,7 @@ class TaskWeights(keras.layers.Layer):
         self.spec = spec
         self.parameters = _parameters(spec, backbone)
         self._owned = {}
+        self.siblings = lambda: {spec.name: self}  # all tasks of the model, by name
 
     def build(self, input_shape=None):
         rng = np.random.default_rng(random.randrange(1 << 32))
@@ -128,8 +129,36 @@ class TaskWeights(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.spec.num_classes)
 
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        store["task"] = np.frombuffer(self.spec.name.encode(), "uint8")
+
     def load_own_variables(self, store):
-        super().load_own_variables(former_task_weights(store) or store)
+        """Takes what the file has here; of another task of the model, for that one.
+
+        Keras finds layers by their place, which is another with tasks in another order.
+        """
+        names = list(store.keys())
+        if not names and "unknown" in vars(self):  # Keras looks at other places too
+            raise vars(self)["unknown"]
+        values = former_task_weights(store) or {name: store[name] for name in names}
+        target = self
+        if (name := values.pop("task", None)) is not None:
+            target = self.find_task(np.array(name, "uint8").tobytes().decode())
+        vars(self.memory)["load_into"] = target.memory  # the file has it next
+        super(TaskWeights, target).load_own_variables(values)
+
+    def find_task(self, name):
+        """The model's layer of a task, for weights that a file has under its name."""
+        siblings = self.siblings()
+        vars(self).pop("unknown", None)
+        if name not in siblings and len(siblings) > 1:
+            vars(self)["unknown"] = ValueError(
+                f"The weights are of a task '{name}', which is none of the model's "
+                f"tasks {list(siblings)}"
+            )
+            raise vars(self)["unknown"]
+        return siblings.get(name, self)  # one task may have another name
 
 
 def task_shapes(spec, backbone):

@@ -62,12 +62,16 @@ class TaskEarlyStopping(keras.callbacks.Callback):
         self.best = dict.fromkeys(self.tasks, np.inf)
         self.best_weights = {}
         self.waited = dict.fromkeys(self.tasks, 0)
+        self.begins = True
         self.model.optimizer.set_finished(())
 
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.begins:  # by now callbacks have restored a killed training
+            self.begins = False
+            self._go_on(epoch)
+
     def on_epoch_end(self, epoch, logs=None):
-        for task in self.tasks:
-            if task not in self.finished:
-                self._follow(task, epoch, logs or {})
+        self._follow_all(epoch, logs or {})
         if len(self.finished) == len(self.tasks):
             self.model.stop_training = True
 
@@ -76,6 +80,34 @@ class TaskEarlyStopping(keras.callbacks.Callback):
         for task in self.best_weights:
             self._restore(task)
         self.model.optimizer.set_finished(())
+
+    def _go_on(self, epoch):
+        """Takes up a training that was saved after the epoch before this one."""
+        state = self.model.optimizer.stopping
+        before = state.followed
+        if before is None or before["monitor"] != self.monitor or epoch == 0:
+            return
+        # Saved by a callback that comes before this one, it lacks the last epoch.
+        late = before["epoch"] == epoch - 2 and state.logs[0] == epoch - 1
+        if before["epoch"] != epoch - 1 and not late:
+            return
+        for name in ("best", "waited", "finished"):
+            own = {k: v for k, v in before[name].items() if k in self.tasks}
+            getattr(self, name).update(own)
+        self.best_weights = {k: v for k, v in state.weights.items() if k in self.tasks}
+        self.model.optimizer.set_finished(self.finished)
+        if late and all(self._name(task, state.logs[1]) for task in self.tasks):
+            self._follow_all(*state.logs)
+
+    def _follow_all(self, epoch, logs):
+        for task in self.tasks:
+            if task not in self.finished:
+                self._follow(task, epoch, logs)
+        state = self.model.optimizer.stopping
+        state.followed = {"monitor": self.monitor, "epoch": epoch}
+        for name in ("best", "waited", "finished"):
+            state.followed[name] = dict(getattr(self, name))
+        state.weights = self.best_weights
 
     def _follow(self, task, epoch, logs):
         value = self.sign * self._value(task, logs)
@@ -96,18 +128,25 @@ class TaskEarlyStopping(keras.callbacks.Callback):
                 print(f"Epoch {epoch + 1}: task '{task}' has finished")
 
     def _value(self, task, logs):
-        prefix = "val_" if self.monitor.startswith("val_") else ""
-        metric = self.monitor.removeprefix("val_")
-        name = f"{prefix}{task}_{metric}"
-        if name not in logs and metric == "loss" and len(self.model.specs) == 1:
-            name = self.monitor  # the loss of an only task has no name of its own
-        if name not in logs:
+        name = self._name(task, logs)
+        if name is None:
             raise ValueError(
                 f"`monitor` must be a metric of every task. Received: "
-                f"monitor={self.monitor!r}, but '{name}' is not among the logs "
-                f"{sorted(logs)}"
+                f"monitor={self.monitor!r}, but '{self._names(task)[0]}' is not among "
+                f"the logs {sorted(logs)}"
             )
         return float(logs[name])
+
+    def _name(self, task, logs):
+        return next((name for name in self._names(task) if name in logs), None)
+
+    def _names(self, task):
+        prefix = "val_" if self.monitor.startswith("val_") else ""
+        metric = self.monitor.removeprefix("val_")
+        names = [f"{prefix}{task}_{metric}"]
+        if metric == "loss" and len(self.model.specs) == 1:
+            names.append(self.monitor)  # an only task's loss has no name of its own
+        return names
 
     def _weights(self, task):
         return self.model.task_layers[task].weights

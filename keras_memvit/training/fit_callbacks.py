@@ -9,6 +9,7 @@ class LabelCheck(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if batch == 0:  # early, where it costs one synchronisation an epoch
             self.model.raise_label_errors()
+            self.model.warn_of_scaled_images()
 
     def on_epoch_end(self, epoch, logs=None):
         self.model.raise_label_errors()
@@ -23,3 +24,13 @@ class EpochOfData(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self.dataset.set_epoch(epoch)
+
+
+class LogsOfEpoch(keras.callbacks.Callback):
+    """Keeps an epoch's logs for `TaskEarlyStopping`, before any callback saves."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        state = self.model.optimizer.stopping
+        state.logs = epoch, logs or {}  # the dict, to which callbacks may add
+        if state.followed and state.followed["epoch"] != epoch - 1:
+            state.followed, state.weights = None, {}  # of another training

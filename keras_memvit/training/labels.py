@@ -1,5 +1,8 @@
 """Labels by task: which there are, and which examples have one."""
 
+import dataclasses
+
+import keras
 import numpy as np
 from keras import ops
 
@@ -42,40 +45,35 @@ def labels_by_task(labels, specs, trained, argument="y"):
     return {candidates[0]: labels}
 
 
-def check_labels(labels, specs):
-    """Checks NumPy labels before a run: type, range, no NaN.
+def check_labels(labels, objectives):
+    """Checks NumPy labels before a run: type, range, width, no NaN.
 
     Args:
         labels: dict by task name; values that are no NumPy arrays or lists
             are left to the check during the run.
-        specs: list of `TaskSpec`.
+        objectives: dict from task name to `TaskObjective`.
 
     Raises:
         ValueError: names the task, what was expected and what came.
     """
-    for spec in specs:
-        values = labels.get(spec.name)
+    for name, values in labels.items():
         if not isinstance(values, (np.ndarray, list, tuple)):
             continue
-        values = np.asarray(values)
-        if not is_sparse(values.shape):
-            continue  # one-hot or soft labels: the loss checks them
-        legal = f"integers from 0 to {spec.num_classes - 1}, or -1 for no label"
+        values, objective = np.asarray(values), objectives[name]
+        rows = not is_sparse(values.shape)
+        legal = f"Labels of task '{name}' must be {objective.legal_labels(rows)}. "
         if values.dtype.kind not in "iubf":
-            raise ValueError(
-                f"Labels of task '{spec.name}' must be {legal}. "
-                f"Received an array of dtype {values.dtype}"
-            )
-        bad = (
-            (values != np.floor(values))
-            | (values < UNLABELLED)
-            | (values >= spec.num_classes)
-        )
+            raise ValueError(f"{legal}Received an array of dtype {values.dtype}")
+        if rows:
+            _check_width(values.shape, name, objective.spec.num_classes)
+            bad = ~_legal_rows(values, objective.link, np)
+        else:
+            known = (values >= 0) & (values < objective.num_ids)
+            bad = (values != np.floor(values)) | ~(known | (values == UNLABELLED))
         if bad.any():
             raise ValueError(
-                f"Labels of task '{spec.name}' must be {legal}. Received "
-                f"{np.unique(values[bad])[:5].tolist()} among {bad.sum()} labels "
-                "out of range"
+                f"{legal}Received {np.unique(values[bad])[:5].tolist()} among "
+                f"{bad.sum()} labels out of range"
             )
 
 
@@ -84,26 +82,105 @@ def is_sparse(shape):
     return len(shape) == 1 or (len(shape) == 2 and shape[-1] == 1)
 
 
-def split_labels(labels, num_classes):
+@dataclasses.dataclass
+class Labels:
+    """One task's labels of a batch, apart from their absence.
+
+    Attributes:
+        given: int32 class indices `(B,)` or float32 rows `(B, C)`, 0 where there is
+            no label.
+        num_classes: int, `C`.
+        valid: float32 `(B,)`, 1 = has a label.
+        columns: float32 `(B, C)`, 1 = has a label in this column; None where an
+            example has a label or has not.
+        errors: scalar, the number of labels out of range, which count as absent.
+    """
+
+    given: object
+    num_classes: int
+    valid: object
+    columns: object
+    errors: object
+
+    @property
+    def are_rows(self):
+        return len(self.given.shape) > 1
+
+    @property
+    def ids(self):
+        """Class indices `(B,)`."""
+        return ops.argmax(self.given, axis=-1) if self.are_rows else self.given
+
+    @property
+    def rows(self):
+        """float32 rows `(B, C)`; of one class, which is there or not."""
+        if self.are_rows:
+            return self.given
+        if self.num_classes == 1:
+            return ops.cast(self.given[:, None], "float32")
+        return ops.one_hot(self.given, self.num_classes, dtype="float32")
+
+
+def split_labels(labels, spec, num_ids, link):
     """Separates labels from their absence, inside the graph.
 
     Args:
         labels: class indices `(B,)` or `(B, 1)`, or rows `(B, C)`.
-        num_classes: int.
+        spec: the `TaskSpec`.
+        num_ids: int. Class indices are below it.
+        link: what the rows are of, see `LINKS`: a distribution (`"softmax"`), answers
+            of yes and no (`"sigmoid"`, each of which may be -1), or values (None).
 
     Returns:
-        `(labels, valid, errors)`: int32 indices `(B,)` with 0 where there is
-        no label (or the rows as they are); float32 `(B,)`, 1 = has a label;
-        and the scalar number of labels out of range, which count as absent.
+        `Labels`.
     """
     labels = ops.convert_to_tensor(labels)
+    if keras.backend.standardize_dtype(labels.dtype).startswith(("bool", "uint")):
+        labels = ops.cast(labels, "int32")  # which -1 can be compared with
     if not is_sparse(labels.shape):
-        valid = ops.cast(ops.any(labels != UNLABELLED, axis=-1), "float32")
-        return labels, valid, ops.zeros(())
+        return _split_rows(labels, spec, link)
     labels = ops.reshape(labels, (-1,))
-    in_range = ops.logical_and(labels >= 0, labels < num_classes)
+    in_range = ops.logical_and(labels >= 0, labels < num_ids)
     if "float" in str(labels.dtype):
         in_range = ops.logical_and(in_range, ops.floor(labels) == labels)
     wrong = ops.logical_not(ops.logical_or(in_range, labels == UNLABELLED))
     indices = ops.cast(ops.where(in_range, labels, ops.zeros_like(labels)), "int32")
-    return indices, ops.cast(in_range, "float32"), ops.sum(ops.cast(wrong, "float32"))
+    valid, errors = ops.cast(in_range, "float32"), ops.cast(wrong, "float32")
+    return Labels(indices, spec.num_classes, valid, None, ops.sum(errors))
+
+
+def _split_rows(labels, spec, link):
+    _check_width(labels.shape, spec.name, spec.num_classes)
+    rows = ops.cast(labels, "float32")
+    columns = rows != UNLABELLED
+    legal = _legal_rows(rows, link, ops)
+    wrong = ops.logical_not(legal)
+    valid = ops.logical_and(ops.any(columns, -1), ops.all(legal, -1))
+    columns = ops.logical_and(columns, valid[:, None])
+    kept = columns if link == "sigmoid" else valid[:, None]
+    return Labels(
+        ops.where(kept, rows, ops.zeros_like(rows)),
+        spec.num_classes,
+        ops.cast(valid, "float32"),
+        ops.cast(columns, "float32") if link == "sigmoid" else None,
+        ops.sum(ops.cast(wrong, "float32")),
+    )
+
+
+def _legal_rows(rows, link, numpy):
+    """`(B, C)`: which values may stand in rows, by NumPy or by `keras.ops`."""
+    absent = rows == UNLABELLED
+    if link is None:
+        return numpy.isfinite(rows)
+    if link == "sigmoid":
+        return numpy.logical_or(absent, numpy.logical_and(rows >= 0, rows <= 1))
+    nothing = numpy.all(absent, axis=-1)[:, None]  # in part is not a distribution
+    return numpy.logical_or(nothing, numpy.logical_and(rows >= 0, rows < np.inf))
+
+
+def _check_width(shape, name, num_classes):
+    if len(shape) != 2 or shape[-1] not in (None, num_classes):
+        raise ValueError(
+            f"Labels of task '{name}' must be class indices (B,) or rows "
+            f"(B, {num_classes}). Received an array of shape {tuple(shape)}"
+        )

@@ -2,9 +2,13 @@
 
 import keras
 
+from keras_memvit.training.batch_calls import TaskBatchCalls
+from keras_memvit.training.data_length import num_batches
 from keras_memvit.training.divergence import TaskDivergence
 from keras_memvit.training.fit_callbacks import EpochOfData
 from keras_memvit.training.fit_callbacks import LabelCheck
+from keras_memvit.training.fit_callbacks import LogsOfEpoch
+from keras_memvit.training.fit_schedule import ScheduleOverFit
 from keras_memvit.training.jax_state import TrainerOfBackend
 from keras_memvit.training.jax_state import run_of
 from keras_memvit.training.store_inputs import is_store
@@ -14,7 +18,7 @@ from keras_memvit.training.threads import alone
 from keras_memvit.training.threads import missing_gradients_ignored
 
 
-class TaskLoops(TrainerOfBackend):
+class TaskLoops(TaskBatchCalls, TrainerOfBackend):
     """Keras' loops, with Keras' arguments; labels are dicts by task name.
 
     A mixin in front of `keras.Model`, the upper part of `TaskTrainer`.
@@ -79,8 +83,14 @@ class TaskLoops(TrainerOfBackend):
                 not belong to its tasks.
             RuntimeError: if another thread trains or evaluates this model.
         """
-        self._require_compiled()
-        with alone(self, "fit"), run_of(self), missing_gradients_ignored:
+        self._require_compiled(training=True)
+        with (
+            alone(self, "fit"),
+            run_of(self),
+            missing_gradients_ignored,
+            self._weighing_classes(class_weight),
+        ):
+            self._look_at_scale(x)
             if is_store(validation_data):
                 size = validation_batch_size or batch_size
                 validation_data = store_batches(validation_data, self, size)
@@ -91,23 +101,26 @@ class TaskLoops(TrainerOfBackend):
             y = self._check_labels(y)
             if isinstance(validation_data, tuple):
                 self._check_labels(*validation_data[1:2])
-            length = {
-                "validation_split": validation_split,
-                "initial_epoch": initial_epoch,
-                "steps_per_epoch": steps_per_epoch,
-            }
-            stale = self._set_class_weight(class_weight)
-            stale |= self._span_schedule(x, batch_size, epochs, length)
-            if stale:
+            steps = steps_per_epoch or num_batches(
+                x, batch_size or 32, validation_split
+            )
+            schedule = ScheduleOverFit(steps, initial_epoch, epochs)
+            if schedule.span(self, initial_epoch):
                 self.train_function = None  # its constants changed: trace anew
             if not isinstance(callbacks, keras.callbacks.CallbackList):
-                callbacks = [*_flatten(callbacks), LabelCheck()]
+                callbacks = [
+                    LogsOfEpoch(),
+                    *_flatten(callbacks),
+                    schedule,
+                    LabelCheck(),
+                ]
                 if not any(isinstance(c, TaskDivergence) for c in callbacks):
                     callbacks.append(TaskDivergence())
                 if hasattr(x, "set_epoch"):  # it has an order of its own each epoch
                     callbacks.append(EpochOfData(x))
                     shuffle = False
-            return super().fit(
+            vars(self)["_initial_epoch"] = None  # of a run that was restored before
+            history = super().fit(
                 x,
                 y,
                 batch_size=batch_size,
@@ -124,6 +137,8 @@ class TaskLoops(TrainerOfBackend):
                 validation_batch_size=validation_batch_size,
                 validation_freq=validation_freq,
             )
+            self.raise_label_errors()
+        return history
 
     def evaluate(
         self,
@@ -164,6 +179,8 @@ class TaskLoops(TrainerOfBackend):
         """
         self._require_compiled()
         with alone(self, "evaluate"), run_of(self):
+            self.raise_label_errors()  # of the epoch, whose metrics end here
+            self._look_at_scale(x)
             if is_store(x):
                 refuse_labels(y)
                 x, batch_size = store_batches(x, self, batch_size), None
@@ -179,6 +196,7 @@ class TaskLoops(TrainerOfBackend):
                 **kwargs,
             )
             self.raise_label_errors()
+            self.warn_of_scaled_images()
         return result
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
@@ -199,6 +217,7 @@ class TaskLoops(TrainerOfBackend):
             where the model has a classifier.
         """
         with run_of(self):
+            self._look_at_scale(x)
             if is_store(x):
                 x, batch_size = store_batches(x, self, batch_size), None
             return super().predict(

@@ -5,6 +5,7 @@ import contextvars
 import dataclasses
 
 _PLAN = contextvars.ContextVar("keras_memvit_step_plan", default=None)
+_LABELLED = contextvars.ContextVar("keras_memvit_labelled", default=(None, None))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,3 +45,24 @@ def plan_of(owner):
     """The plan that is in force for an encoder, or None."""
     plan = _PLAN.get()
     return plan if plan is not None and plan.owner is owner else None
+
+
+@contextlib.contextmanager
+def labelled_step(optimizer, labelled):
+    """Tells an optimiser which tasks have labels in a training step, meanwhile.
+
+    Args:
+        optimizer: a `TaskOptimizer`.
+        labelled: dict from task name to a boolean scalar.
+    """
+    token = _LABELLED.set((optimizer, labelled))
+    try:
+        yield
+    finally:
+        _LABELLED.reset(token)
+
+
+def labelled_tasks(optimizer):
+    """What `labelled_step` tells; empty where a step is not the model's own."""
+    owner, labelled = _LABELLED.get()
+    return labelled if owner is optimizer and labelled else {}

@@ -21,12 +21,13 @@ def clone_for_task(optimizer, task, rates):
         rates: list of `(variable, factor)`.
 
     Returns:
-        An optimiser of the same class, or of a subclass where the factors differ.
+        An optimiser of the same class, or of a subclass where the factors differ, and
+        on TensorFlow.
     """
     groups = {}
     for variable, factor in rates:
         groups.setdefault(factor, []).append(variable)
-    kind, factor = type(optimizer), next(iter(groups))
+    kind, factor = _of_sums(type(optimizer)), next(iter(groups))
     if len(groups) > 1:
         kind, factor = _with_rates_by_group(kind), 1.0
     config = {**optimizer.get_config(), "name": task}
@@ -89,6 +90,23 @@ class RatesByGroup:
             own = [variable for variable in variables if id(variable) in members]
             if own:
                 yield view, own
+
+
+class OfSums:
+    """In front of an optimiser class on TensorFlow: gradients come summed.
+
+    Keras sums them over replicas after clipping, which then differs from one device's.
+    """
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        return list(grads_and_vars)
+
+
+@functools.cache
+def _of_sums(kind):
+    if keras.backend.backend() != "tensorflow":
+        return kind
+    return type(kind.__name__, (OfSums, kind), {})
 
 
 @functools.cache

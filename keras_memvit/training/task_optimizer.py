@@ -8,9 +8,14 @@ from keras import ops
 
 from keras_memvit.training.loss_scales import GROWTH_STEPS
 from keras_memvit.training.loss_scales import LossScales
+from keras_memvit.training.optimizer_state import load_state
+from keras_memvit.training.optimizer_state import save_state
+from keras_memvit.training.step_plan import labelled_tasks
+from keras_memvit.training.stopping_state import StoppingState
 from keras_memvit.training.task_clone import clone_for_task
 from keras_memvit.training.tensorflow_execution import eagerly
-from keras_memvit.training.tensorflow_execution import is_distributed
+from keras_memvit.training.tensorflow_execution import restore_unless
+from keras_memvit.training.tensorflow_execution import sum_of_replicas
 
 
 @keras.saving.register_keras_serializable(package="keras_memvit")
@@ -20,7 +25,8 @@ class TaskOptimizer(keras.optimizers.Optimizer):
     For each task `t` with variables `w_t`, gradient `g_t` and a copy `O_t` of the
     optimiser of its own (slots, step count, averages, accumulators),
 
-        w_t, O_t = O_t(w_t, g_t)    if g_t != 0, finite where scaled, t not finished
+        w_t, O_t = O_t(w_t, g_t)    if t has labels in the step, or g_t != 0,
+                                    finite where scaled, t not finished
         w_t, O_t = w_t, O_t         otherwise
 
     so clipping by global norm, momentum, Adam's step count and weight decay are
@@ -33,11 +39,8 @@ class TaskOptimizer(keras.optimizers.Optimizer):
     (whose settings it takes), each task's loss is scaled by a dynamic scale of
     its own, see `LossScales`. Losses of `add_loss` belong to no task and are not.
 
-    What a wrapper cannot do: on TensorFlow's replicas (`tf.distribute`) gradients
-    are averaged inside the copies' own steps, after any decision made here. So a
-    task without gradient takes a step of zeros there (momentum and decay go on),
-    infinite gradients of a replica count as zeros, and scales follow the first
-    replica.
+    On TensorFlow's replicas (`tf.distribute`) gradients are summed before all this,
+    and a task takes a step where any replica has labels for it.
 
     `MemoryViT.compile` makes it; given one, it wraps the `inner_optimizer` anew:
     slots start afresh, `iterations` go on.
@@ -87,6 +90,7 @@ class TaskOptimizer(keras.optimizers.Optimizer):
             groups = linked or [[task] for task in self._rates]
             self.scales = LossScales(groups, initial_scale, dynamic_growth_steps)
         self.finished = None  # (tasks,) 1 = no longer changes, made by `build`
+        self.stopping = StoppingState()
 
     # === Learning rate and steps: the user's optimiser's ===
 
@@ -153,6 +157,13 @@ class TaskOptimizer(keras.optimizers.Optimizer):
         for variable, weight in zip(self.variables, weights, strict=True):
             variable.assign(weight)
 
+    def save_own_variables(self, store):
+        save_state(self, store)
+
+    def load_own_variables(self, store):
+        if not load_state(self, store):
+            super().load_own_variables(store)
+
     def __dir__(self):
         # Keras saves and loads whatever it finds here; `variables` has it already.
         return sorted({*super().__dir__()} - {"inner_optimizer", "base_optimizer"})
@@ -186,43 +197,42 @@ class TaskOptimizer(keras.optimizers.Optimizer):
                 f"{len(grads)} gradients for {len(variables)} variables"
             )
         self._require_known(variables)
-        gradients = {id(v): g for v, g in zip(variables, grads) if g is not None}
+        known = [(v, g) for v, g in zip(variables, grads) if g is not None]
+        sums = sum_of_replicas([gradient for _, gradient in known])
+        gradients = {id(v): gradient for (v, _), gradient in zip(known, sums)}
         finished = ops.convert_to_tensor(self.finished) != 0
         finished = {task: finished[i] for i, task in enumerate(self._rates)}
         trained, finite = {}, {}
+        labelled = labelled_tasks(self)
         for task, optimizer in self.inner.items():
             own = [v for v in optimizer._trainable_variables if id(v) in gradients]
             if own:
-                trained[task], finite[task] = self._update(
-                    task, [gradients[id(v)] for v in own], own, finished[task]
-                )
+                grads = [gradients[id(v)] for v in own]
+                flags = [ops.any(grad != 0) for grad in grads]
+                flags += [labelled[task]] if task in labelled else []
+                wanted = ops.any(ops.stack(flags))
+                wanted = ops.logical_and(wanted, ops.logical_not(finished[task]))
+                trained[task] = wanted
+                finite[task] = self._update(task, grads, own, wanted)
         if self.scales is not None:
             self.scales.update(trained, finite)
         self.base_optimizer._iterations.assign_add(1)
 
-    def _update(self, task, grads, variables, finished):
-        """Makes a task's step; returns whether it had a gradient, a finite one."""
+    def _update(self, task, grads, variables, wanted):
+        """Makes a task's step where it is wanted; whether its gradient was finite."""
         optimizer = self.inner[task]
-        trained = ops.any(ops.stack([ops.any(grad != 0) for grad in grads]))
-        trained = ops.logical_and(trained, ops.logical_not(finished))
-        active, finite = trained, None
+        active, finite = wanted, None
         if self.scales is not None:
             scale = self.scales.of(task)
             grads = [grad / ops.cast(scale, grad.dtype) for grad in grads]
             finite = ops.stack([ops.all(ops.isfinite(grad)) for grad in grads])
             finite = ops.all(finite)
-            active = ops.logical_and(trained, finite)
-        if is_distributed():
-            if finite is not None:
-                grads = [ops.where(finite, g, ops.zeros_like(g)) for g in grads]
-            optimizer.apply(grads, variables)
-            return trained, finite
+            active = ops.logical_and(wanted, finite)
         changed = [*variables, *optimizer.variables]
         before = [ops.copy(ops.convert_to_tensor(v.value)) for v in changed]
         optimizer.apply(grads, variables)
-        for variable, old in zip(changed, before):
-            variable.assign(ops.where(active, variable.value, old))
-        return trained, finite
+        restore_unless(active, changed, before)
+        return finite
 
     def stateless_apply(self, optimizer_variables, grads, trainable_variables):
         if len(trainable_variables) != len(self._trainable_variables):
@@ -248,7 +258,7 @@ class TaskOptimizer(keras.optimizers.Optimizer):
             own = optimizer._trainable_variables
             averaged = optimizer.use_ema and given.issuperset(map(id, own))
             # Before a first step values may have been loaded after the averages.
-            if averaged and int(optimizer.iterations) > 0:
+            if averaged and optimizer._iterations.numpy() > 0:
                 optimizer.finalize_variable_values(own)
                 _unshare(own)
 

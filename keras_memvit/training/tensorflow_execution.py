@@ -3,6 +3,7 @@
 import contextlib
 
 import keras
+from keras import ops
 
 
 def eagerly():
@@ -24,3 +25,41 @@ def is_distributed():
     import tensorflow as tf
 
     return tf.distribute.has_strategy()
+
+
+def sum_of_replicas(value):
+    """Tensors summed over TensorFlow's replicas; elsewhere, as they are."""
+    if not is_distributed() or (isinstance(value, list) and not value):
+        return value
+    import tensorflow as tf
+
+    if tf.distribute.in_cross_replica_context():
+        return value
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
+def restore_unless(kept, variables, before):
+    """Gives variables their earlier values, where a step is not to be kept.
+
+    Args:
+        kept: boolean scalar, the same on all replicas.
+        variables: list of `keras.Variable`.
+        before: list of tensors.
+    """
+    if not is_distributed():
+        for variable, old in zip(variables, before):
+            variable.assign(ops.where(kept, variable.value, old))
+        return
+    import tensorflow as tf
+
+    def restore(variable, kept, old):
+        return variable.assign(tf.where(kept, variable, old))
+
+    def on_all(strategy, kept, before):
+        for variable, old in zip(variables, before):
+            strategy.extended.update(
+                variable.value, restore, args=(kept, old), group=False
+            )
+
+    tf.distribute.get_replica_context().merge_call(on_all, args=(kept, before))

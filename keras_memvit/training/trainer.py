@@ -3,23 +3,26 @@
 import keras
 import numpy as np
 
-from keras_memvit.training.data_length import num_batches
+from keras_memvit.tasks.sees import visible_tasks
+from keras_memvit.training.class_weights import WeighsClasses
+from keras_memvit.training.image_scale import LooksAtScale
 from keras_memvit.training.labels import check_labels
 from keras_memvit.training.labels import labels_by_task
 from keras_memvit.training.loops import TaskLoops
 from keras_memvit.training.objectives import build_objectives
-from keras_memvit.training.objectives import parse_class_weight
 from keras_memvit.training.portable_config import portable_optimizers
-from keras_memvit.training.schedules import WarmupCosine
 from keras_memvit.training.schedules import paper_optimizer
+from keras_memvit.training.step_plan import labelled_step
 from keras_memvit.training.step_plan import planned
 from keras_memvit.training.task_optimizer import TaskOptimizer
 from keras_memvit.training.task_updates import UpdatesTasksApart
 
 AUTO = "auto"
+ADDED_LOSS = "added_loss"  # the mean of `add_loss`, part of "loss"
+SCALED_IMAGES = "scaled_images"  # batches that are not in [0, 255]
 
 
-class TaskTrainer(UpdatesTasksApart, TaskLoops):
+class TaskTrainer(UpdatesTasksApart, WeighsClasses, LooksAtScale, TaskLoops):
     """Keras' trainer for models whose outputs and labels are dicts by task.
 
     A mixin in front of `keras.Model`; the model has `specs` and
@@ -46,11 +49,15 @@ class TaskTrainer(UpdatesTasksApart, TaskLoops):
             optimizer: defaults to `keras_memvit.recipes.paper_optimizer()`:
                 SGD, momentum 0.9, clipping by global norm 1, warm-up, cosine
                 decay over the steps of `fit`.
-            loss: one for all tasks or a dict by task name. Defaults to sparse
-                categorical cross-entropy on logits.
-            loss_weights: float, or a dict by task name.
-            metrics: list for all tasks or a dict by task name, reported as
-                `<task>_<metric>`. Defaults to accuracy.
+            loss: one for all tasks, a dict by task name, or a list with one for each
+                task. Outputs are logits: Keras' losses by name are on logits, and a
+                loss object that is not is refused. Defaults to sparse categorical
+                cross-entropy.
+            loss_weights: float, or a dict by task name, or a list.
+            metrics: list for all tasks, a dict by task name, or a list of lists;
+                reported as `<task>_<metric>`. Keras' metrics get logits or
+                probabilities, class indices or rows, as each expects; your own get
+                labels as given and logits. Defaults to accuracy.
             weighted_metrics: the same, counting sample weights.
             learning_rate_multipliers: optional dict from task name to a factor
                 of the optimiser's learning rate (and weight decay), or to a
@@ -77,11 +84,7 @@ class TaskTrainer(UpdatesTasksApart, TaskLoops):
             "auto_scale_loss": kwargs.get("auto_scale_loss", True),
         }
         self.objectives = build_objectives(
-            self.specs,
-            "sparse_categorical_crossentropy" if loss == AUTO else loss,
-            loss_weights,
-            ["accuracy"] if metrics == AUTO else metrics,
-            weighted_metrics,
+            self.specs, loss, loss_weights, metrics, weighted_metrics
         )
         optimizer = paper_optimizer() if optimizer == AUTO else optimizer
         optimizer = keras.optimizers.get(optimizer)
@@ -89,7 +92,10 @@ class TaskTrainer(UpdatesTasksApart, TaskLoops):
             optimizer = optimizer.inner_optimizer
         kwargs["auto_scale_loss"] = False  # ours is by task
         super().compile(optimizer=optimizer, **kwargs)
-        self._task_compile_config = config
+        # Past Keras' tracking, which would report the caller's metrics as well.
+        vars(self)["_task_compile_config"] = config
+        vars(self)["_added_loss"] = keras.metrics.Mean(name=ADDED_LOSS)
+        vars(self)["_scaled_images"] = keras.metrics.Sum(name=SCALED_IMAGES)
         self.train_seen = bool(train_seen)
         self._update_tasks_apart(learning_rate_multipliers, config["auto_scale_loss"])
 
@@ -110,19 +116,36 @@ class TaskTrainer(UpdatesTasksApart, TaskLoops):
 
     @property
     def metrics(self):
-        own = []
+        own = [self._added_loss, self._scaled_images] if self.objectives else []
         for objective in self.objectives.values():
-            own += [objective.loss_tracker, objective.label_errors]
-            own += objective.metrics + objective.weighted_metrics
+            own += [*objective.metrics, objective.label_errors]
         return super().metrics + own
+
+    @property
+    def metrics_names(self):
+        """Names of what `evaluate` returns, in its order."""
+        hidden = self._hidden_metrics()
+        return [m.name for m in self.metrics if m.name not in hidden]
 
     def get_metrics_result(self):
         """Metric values by name; a task's loss only beside other tasks'."""
+        result = super().get_metrics_result()
+        # Keras' mean counts batches without labels. This is over labelled examples.
+        result["loss"] = sum(
+            (
+                objective.loss_weight * objective.loss_tracker.result()
+                for objective in self.objectives.values()
+            ),
+            result[ADDED_LOSS],
+        )
+        hidden = self._hidden_metrics()
+        return {name: value for name, value in result.items() if name not in hidden}
+
+    def _hidden_metrics(self):
         hidden = {o.label_errors.name for o in self.objectives.values()}
         if len(self.objectives) == 1:
             hidden |= {o.loss_tracker.name for o in self.objectives.values()}
-        result = super().get_metrics_result()
-        return {name: value for name, value in result.items() if name not in hidden}
+        return hidden | {ADDED_LOSS, SCALED_IMAGES}
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
@@ -143,45 +166,73 @@ class TaskTrainer(UpdatesTasksApart, TaskLoops):
                 f"labels of the tasks {list(labels)}; the model has the tasks "
                 f"{[spec.name for spec in self.specs]}"
             )
-        return sum([*losses[1:], *self.losses], losses[0])
+        added = [keras.ops.sum(keras.ops.cast(x, "float32")) for x in self.losses]
+        if added:
+            self._added_loss.update_state(sum(added[1:], added[0]))
+        added = [self._aggregate_additional_loss(loss) for loss in added]
+        return sum([*losses[1:], *added], losses[0])
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        self._count_scaled(x)
         weights = self._sample_weights(sample_weight)
         for name, value in self._labels_by_task(y).items():
             self.objectives[name].update_metrics(value, y_pred[name], weights.get(name))
         return self.get_metrics_result()
 
     def train_step(self, *args):
-        with self._computing_labelled(args[-1]):
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(args[-1])
+        labels = self._labels_by_task(y)
+        with (
+            self._computing_labelled(labels),
+            labelled_step(self.optimizer, self._labelled(labels)),
+        ):
             return super().train_step(*args)
 
     def test_step(self, *args):
-        with self._computing_labelled(args[-1]):
+        _, y, _ = keras.utils.unpack_x_y_sample_weight(args[-1])
+        with self._computing_labelled(self._labels_by_task(y)):
             return super().test_step(*args)
 
-    def _computing_labelled(self, data):
+    def _computing_labelled(self, labels):
         """Spares the work of tasks that have no labels in this batch."""
-        _, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-        labels = self._labels_by_task(y)
         return planned(self.encoder, labels or self.task_layers, self.train_seen)
 
-    def raise_label_errors(self):
-        """Raises if labels out of range were met since the metrics were reset."""
-        for objective in self.objectives.values():
-            count = int(objective.label_errors.result())
-            if count:
-                spec = objective.spec
-                raise ValueError(
-                    f"Labels of task '{spec.name}' must be integers from 0 to "
-                    f"{spec.num_classes - 1}, or -1 for no label. "
-                    f"Received {count} labels out of range"
-                )
+    def _labelled(self, labels):
+        """Which tasks this batch trains: a dict from name to a boolean scalar."""
+        found = {
+            name: self.objectives[name].has_labels(value)
+            for name, value in labels.items()
+            if self.objectives[name].loss is not None
+        }
+        if self.train_seen:
+            for name, seen in visible_tasks(self.specs).items():
+                for other in seen if name in found else ():
+                    known = found.get(other, found[name])
+                    found[other] = keras.ops.logical_or(known, found[name])
+        return found
 
-    def _require_compiled(self):
+    def raise_label_errors(self):
+        """Raises if labels out of range were met since this was asked last."""
+        found = {
+            name: int(objective.label_errors.result())
+            for name, objective in self.objectives.items()
+        }
+        for name, count in found.items():
+            if count:
+                for objective in self.objectives.values():
+                    objective.label_errors.reset_state()
+                raise ValueError(self.objectives[name].error_message(count))
+
+    def _require_compiled(self, training=False):
         if not self.compiled:
             raise ValueError(
                 "Call `compile()` before `fit()` or `evaluate()`; without arguments "
                 "it uses the paper's recipe."
+            )
+        if training and self.optimizer is None:
+            raise ValueError(
+                "Call `compile()` with an optimizer before training. "
+                "Received: optimizer=None"
             )
 
     def _labels_by_task(self, y):
@@ -191,7 +242,7 @@ class TaskTrainer(UpdatesTasksApart, TaskLoops):
         """Checks array labels up front; a lone array becomes a dict."""
         if y is not None:
             y = self._labels_by_task(y)
-            check_labels(y, self.specs)
+            check_labels(y, self.objectives)
             y = {name: _as_indices(value) for name, value in y.items()}
         return y
 
@@ -200,29 +251,6 @@ class TaskTrainer(UpdatesTasksApart, TaskLoops):
             return labels_by_task(sample_weight, self.specs, (), "sample_weight")
         return dict.fromkeys([spec.name for spec in self.specs], sample_weight)
 
-    def _set_class_weight(self, class_weight):
-        table = parse_class_weight(class_weight, self.specs, self.trained_tasks)
-        changed = False
-        for name, objective in self.objectives.items():
-            changed |= not _same(objective.class_weight, table.get(name))
-            objective.class_weight = table.get(name)
-        return changed
-
-    def _span_schedule(self, x, batch_size, epochs, kwargs):
-        """Lets the recipe's schedule cover this fit; True if it changed."""
-        optimizer = getattr(self.optimizer, "base_optimizer", None)
-        schedule = getattr(optimizer, "_learning_rate", None)
-        if not isinstance(schedule, WarmupCosine):
-            return False
-        steps = kwargs.get("steps_per_epoch") or num_batches(
-            x, batch_size or 32, kwargs.get("validation_split", 0.0)
-        )
-        if steps is None:
-            return schedule.span(0, None)
-        first_epoch = kwargs.get("initial_epoch", 0)
-        done = int(optimizer._iterations.numpy()) - first_epoch * steps
-        return schedule.span(max(done, 0), steps * epochs)
-
 
 def _as_indices(labels):
     """Lists as arrays, and columns (n, 1) as (n,), so that shapes agree."""
@@ -230,7 +258,3 @@ def _as_indices(labels):
         labels = np.asarray(labels)
     column = isinstance(labels, np.ndarray) and labels.shape[1:] == (1,)
     return labels[:, 0] if column else labels
-
-
-def _same(a, b):
-    return (a is None) == (b is None) and (a is None or np.array_equal(a, b))
