@@ -63,6 +63,7 @@ class StateStore:
         self.state_shape = tuple(card["state_shape"])
         self.dtype = card["dtype"]
         self.states, self.targets = [], None
+        self.index = None  # rows on disk of a subset
         shards = -(-self.num_images // card["shard_size"])
         for view in range(self.num_views):
             found = [Shard(self.path, view, number) for number in range(shards)]
@@ -104,6 +105,41 @@ class StateStore:
         other.targets = flatten_targets(dict.fromkeys(names, labels[0]), sample_weight)
         return other
 
+    def with_labels(self, labels: dict) -> "StateStore":
+        """The same states with other labels.
+
+        Args:
+            labels: dict by task name of arrays whose first axis is the images.
+
+        Returns:
+            A new `StateStore`; this one stays as it is.
+
+        Raises:
+            ValueError: if an array has another number of rows.
+        """
+        for name, values in labels.items():
+            if len(values) != self.num_images:
+                raise ValueError(
+                    f"`labels` of task '{name}' must have {self.num_images} rows, one "
+                    f"an image. Received: {len(values)}"
+                )
+        other = copy.copy(self)
+        other.targets = flatten_targets(labels, None)
+        return other
+
+    def subset(self, indices: Sequence[int]) -> "StateStore":
+        """Some of the images, in the order of `indices`.
+
+        Returns:
+            A new `StateStore` on the same files.
+        """
+        indices = np.asarray(indices)
+        other = copy.copy(self)
+        other.index = indices if self.index is None else self.index[indices]
+        other.num_images = len(indices)
+        other.targets = {name: value[indices] for name, value in self.targets.items()}
+        return other
+
     def batches(
         self, batch_size: int = 32, shuffle: bool = False, seed: int = 0
     ) -> "StateBatches":
@@ -117,6 +153,7 @@ class StateStore:
         """
         size = self.card["shard_size"]
         states = self.states[view]
+        indices = indices if self.index is None else self.index[indices]
         batch = _aligned((len(indices), *self.state_shape), states[0].dtype)
         for row, i in zip(batch, indices):
             row[...] = states[i // size][i % size]
