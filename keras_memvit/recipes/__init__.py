@@ -3,6 +3,9 @@
 Imports any room but `experiments`.
 """
 
+from keras_memvit.recipes.candidates import Candidate
+from keras_memvit.recipes.learn import learn
+from keras_memvit.recipes.learn_result import LearnResult
 from keras_memvit.recipes.resume import resume
 from keras_memvit.recipes.sweep import SweepResult
 from keras_memvit.recipes.sweep import sweep
@@ -13,11 +16,14 @@ from keras_memvit.training.schedules import adamw_optimizer
 from keras_memvit.training.schedules import paper_optimizer
 
 __all__ = [
+    "Candidate",
+    "LearnResult",
     "SweepResult",
     "TaskEarlyStopping",
     "WarmupCosine",
     "adamw_optimizer",
     "baseline",
+    "learn",
     "paper_optimizer",
     "resume",
     "sweep",

@@ -65,6 +65,7 @@ class StateStore:
         self.num_views = card["views"]
         self.state_shape = tuple(card["state_shape"])
         self.dtype = card["dtype"]
+        self.index = None  # rows on disk of a subset
         self.shards = self._open_shards()
         self.states = [[shard.states() for shard in view] for view in self.shards]
         self.verified = set()  # (view, number) of the shards whose checksum holds
@@ -127,6 +128,41 @@ class StateStore:
         other.targets = flatten_targets(dict.fromkeys(names, labels[0]), sample_weight)
         return other
 
+    def with_labels(self, labels: dict) -> "StateStore":
+        """The same states with other labels.
+
+        Args:
+            labels: dict by task name of arrays whose first axis is the images.
+
+        Returns:
+            A new `StateStore`; this one stays as it is.
+
+        Raises:
+            ValueError: if an array has another number of rows.
+        """
+        for name, values in labels.items():
+            if len(values) != self.num_images:
+                raise ValueError(
+                    f"`labels` of task '{name}' must have {self.num_images} rows, one "
+                    f"an image. Received: {len(values)}"
+                )
+        other = copy.copy(self)
+        other.targets = flatten_targets(labels, None)
+        return other
+
+    def subset(self, indices: Sequence[int]) -> "StateStore":
+        """Some of the images, in the order of `indices`.
+
+        Returns:
+            A new `StateStore` on the same files.
+        """
+        indices = np.asarray(indices)
+        other = copy.copy(self)
+        other.index = indices if self.index is None else self.index[indices]
+        other.num_images = len(indices)
+        other.targets = {name: value[indices] for name, value in self.targets.items()}
+        return other
+
     def batches(
         self, batch_size: int = 32, shuffle: bool = False, seed: int = 0
     ) -> "StateBatches":
@@ -144,6 +180,7 @@ class StateStore:
         """
         size = self.card["shard_size"]
         states = self.states[view]
+        indices = indices if self.index is None else self.index[indices]
         for number in {int(i) // size for i in indices}:
             if (view, number) not in self.verified:
                 self.shards[view][number].verify(".npy")

@@ -1,0 +1,253 @@
+"""`learn`: from labelled images to the best task that the library knows to make."""
+
+import os
+import pathlib
+import re
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_memvit.backbones.convert import convert
+from keras_memvit.data.load import LabelledImages
+from keras_memvit.data.load import load
+from keras_memvit.files.atomic import write_json
+from keras_memvit.models.sharing import save_task
+from keras_memvit.recipes.budget import parse_budget
+from keras_memvit.recipes.candidates import RIDGE
+from keras_memvit.recipes.candidates import Candidate
+from keras_memvit.recipes.candidates import file_bytes
+from keras_memvit.recipes.candidates import parse_candidates
+from keras_memvit.recipes.digest import digest
+from keras_memvit.recipes.folds import choose_folds
+from keras_memvit.recipes.learn_result import LearnResult
+from keras_memvit.recipes.ridge_head import RidgeHead
+from keras_memvit.recipes.trials import Trials
+from keras_memvit.recipes.trials import train
+from keras_memvit.states.writer import precompute
+
+FIRST_EPOCHS = 5  # of every candidate; the best are trained for as long as asked
+FINALISTS = 2
+BATCH_SIZE = 32
+
+
+def learn(
+    source: Any,
+    backbone: Any,
+    *,
+    name: str | None = None,
+    output: str | os.PathLike | None = None,
+    candidates: str | Sequence[Candidate] = "auto",
+    kind: str = "auto",
+    budget: Any = None,
+    seed: int = 0,
+    image_size: int | tuple[int, int] | None = None,
+    epochs: int = 20,
+    cache: str | os.PathLike | None = None,
+    verbose: int = 1,
+) -> LearnResult:
+    """Learns a task as well as the library can, from labelled images.
+
+    One pass of the frozen backbone over the images is kept in a store. A ridge head
+    in closed form, then every other candidate (readout, memory, learning rate) is
+    trained from it as parallel tasks of one model: all for a few epochs, the best for
+    `epochs`. The best on held-out images is trained on every image, its head divided
+    by one temperature, and compared with the bare backbone. It is never worse on the
+    held-out images than the ridge head, which is a candidate too.
+
+    Where a class has fewer than five held-out images, every image is held out in turn
+    (up to five folds), also side by side in one model.
+
+    Stopped at any moment, the next call with the same arguments finds the store
+    and the candidates that were done.
+
+    Args:
+        source: what `data.load` takes, or a `LabelledImages`.
+        backbone: what `build` takes.
+        name: str, the task's name. Defaults to the source folder's, else `"task"`.
+        output: optional folder: gets `<name>.safetensors` and `<name>.json`, the
+            table.
+        candidates: `"auto"`, or a list of `Candidate`. The ridge head is always tried.
+        kind: `"auto"` or `"single_label"`.
+        budget: None; a number of seconds after which no further candidate is begun; a
+            string such as `"200kB"`, the most that the task's tensors may take; or a
+            dict with some of `"seconds"`, `"candidates"`, `"bytes"`.
+        seed: int. Decides hold-out, order and initial values.
+        image_size: int or `(height, width)`. Defaults to the backbone's.
+        epochs: int, over the store. Defaults to `20`.
+        cache: folder of stores and finished candidates; by default
+            `$KERAS_MEMVIT_CACHE`, else `~/.cache/keras_memvit`.
+        verbose: int. 0 = silent, 1 = progress bars.
+
+    Returns:
+        A `LearnResult`.
+
+    Raises:
+        ValueError: if an argument is not as above, or the source holds fewer than two
+            classes, or one image of a class.
+
+    Example:
+
+    ```python
+    birds = keras_memvit.recipes.learn("photos/birds", backbone, output="tasks")
+    print(birds)
+    model = keras_memvit.load_task(backbone, "tasks/birds.safetensors")
+    ```
+    """
+    begun = time.monotonic()
+    if kind not in ("auto", "single_label"):
+        raise ValueError(
+            f"`kind` must be 'auto' or 'single_label'. Received: kind={kind!r}"
+        )
+    if not isinstance(epochs, int) or epochs < 1:
+        raise ValueError(f"`epochs` must be an int of at least 1. Received: {epochs!r}")
+    budget = parse_budget(budget)
+    name = _task_name(name, source)
+    shape = _image_shape(image_size)
+    backbone, _ = convert(backbone, image_shape=shape)
+    found = _load(source, backbone.image_shape[:2], seed)
+    num_classes = len(found.class_names)
+    candidates = parse_candidates(candidates, backbone, num_classes, budget)
+    spec_of = {"num_classes": num_classes, "class_names": found.class_names}
+    RIDGE.spec(name, **spec_of)  # refuses a bad name before anything is computed
+    if output is not None:
+        pathlib.Path(output).mkdir(parents=True, exist_ok=True)
+
+    say = print if verbose else (lambda text: None)
+    images, labels, held_out = _all_examples(found)
+    cache = _cache(cache)
+    key = digest(backbone.fingerprint(), images)
+    store = precompute(
+        backbone, images.ordered(), cache / "stores" / key, verbose=verbose
+    )
+    folds = choose_folds(labels, held_out, seed)
+    options = {"seed": seed, "batch_size": BATCH_SIZE, "verbose": verbose}
+    trials = Trials(
+        backbone,
+        store,
+        labels,
+        folds,
+        num_classes,
+        cache
+        / "learn"
+        / digest(key, labels, folds.fold, seed, keras.backend.backend()),
+        **options,
+    )
+    ridge = RidgeHead(backbone, store, seed)
+    trials.add(RIDGE, ridge.held_out(labels, folds, num_classes))
+    say(f"{len(candidates)} candidates, judged by {len(folds.judged)} held-out images")
+    seconds = budget.get("seconds", float("inf"))
+    _try_all(trials, candidates, epochs, begun + seconds, say)
+
+    best, *_ = order = trials.ordered()
+    say(f"{best.words}: on all {len(labels)} images")
+    spec = best.spec(name, **spec_of)
+    if best.learning_rate is None:
+        model = ridge.model(backbone, spec, labels)
+    else:
+        targets = {name: labels}
+        length = trials.epochs[best]
+        model = train(backbone, [spec], [best], store, targets, length, **options)
+    temperature = trials.temperature(best)
+    _divide_head(model.task_layers[name], temperature)
+    result = LearnResult(
+        name=name,
+        model=model,
+        candidate=best,
+        table=[_row(trials, c, file_bytes(c, backbone, num_classes)) for c in order],
+        val_accuracy=-trials.rank(best)[0],
+        temperature=temperature,
+        class_names=list(found.class_names),
+        num_images=len(labels),
+        skipped=found.skipped,
+        base_difference=model.verify_unchanged(images[0][0])["base"],
+    )
+    if output is not None:
+        result.path = pathlib.Path(output) / f"{name}.safetensors"
+        save_task(model, name, result.path)
+        write_json(result.path.with_suffix(".json"), result.card())
+    return result
+
+
+def _try_all(trials, candidates, epochs, deadline, say):
+    """All candidates for a few epochs, the best of them for as long as asked."""
+    left = [c for c in candidates if c.learning_rate is not None]
+    for length in sorted({min(FIRST_EPOCHS, epochs), epochs}):
+        for group in _groups(left):
+            if time.monotonic() < deadline:
+                say(f"{', '.join(c.words for c in group)}: {length} epochs")
+                trials.run(group, length)
+        left = [c for c in trials.ordered() if c in left][:FINALISTS]
+
+
+def _row(trials, candidate, size):
+    accuracy, loss = trials.rank(candidate)
+    return {
+        "candidate": candidate.words,
+        "learning_rate": candidate.learning_rate,
+        "epochs": trials.epochs[candidate],
+        "val_accuracy": -accuracy,
+        "val_loss": loss,
+        "bytes": size,
+    }
+
+
+def _groups(candidates):
+    """Candidates by weight decay: those of one can be tasks of one model."""
+    groups = {}
+    for candidate in candidates:
+        groups.setdefault(candidate.weight_decay, []).append(candidate)
+    return list(groups.values())
+
+
+def _divide_head(layer, temperature):
+    arrays = layer.arrays()
+    for part in ("head/kernel", "head/bias"):
+        arrays[part] = arrays[part] / np.float32(temperature)
+    layer.assign_arrays(arrays)
+
+
+def _task_name(name, source):
+    if name is not None:
+        return name
+    if isinstance(source, (str, os.PathLike)):
+        words = re.sub(r"[^A-Za-z0-9_-]+", "_", pathlib.Path(source).resolve().name)
+        return words.strip("_-") or "task"
+    return "task"
+
+
+def _image_shape(image_size):
+    if image_size is None:
+        return None
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    return (*size, 3)
+
+
+def _load(source, size, seed):
+    if isinstance(source, LabelledImages):
+        if tuple(source.train.image_size) != tuple(size):
+            raise ValueError(
+                f"`source` must have images of the backbone's size {tuple(size)}. "
+                f"Received: {tuple(source.train.image_size)}"
+            )
+        return source
+    options = {"image_size": size, "batch_size": BATCH_SIZE, "seed": seed}
+    return load(source, augment=None, validation_split=0.15, **options)
+
+
+def _all_examples(found):
+    """Every image in one data set, all labels, and which were for validation."""
+    images = found.train.ordered()
+    train, validation = list(found.train.examples), list(found.validation.examples)
+    images.examples = train + validation
+    images.set_epoch(0)
+    labels = np.array([label for _, label in images.examples])
+    return images, labels, np.arange(len(labels)) >= len(train)
+
+
+def _cache(folder):
+    if folder is None:
+        folder = os.environ.get("KERAS_MEMVIT_CACHE", "~/.cache/keras_memvit")
+    return pathlib.Path(folder).expanduser()

@@ -1,0 +1,60 @@
+"""What `learn` found."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import keras
+
+from keras_memvit.recipes.candidates import Candidate
+from keras_memvit.recipes.text_table import text_table
+
+
+@dataclasses.dataclass
+class LearnResult:
+    """What `learn` found; prints as a table.
+
+    Attributes:
+        name: str, the task's.
+        model: a `MemoryViT` with the task, trained on every image.
+        candidate: the `Candidate` that was chosen.
+        table: list of dicts, one a candidate, best first: `candidate`,
+            `learning_rate`, `epochs`, `val_accuracy`, `val_loss` (at its best
+            temperature), `bytes` of its task file. Those that were dropped after the
+            first epochs have fewer `epochs`.
+        val_accuracy: float, of the chosen candidate, on images it did not see.
+        temperature: float. What the head was divided by, so that probabilities are
+            calibrated.
+        class_names: list of str, by label.
+        num_images: int, trained on.
+        skipped: list of `(file, reason)`: images that could not be used.
+        base_difference: float. How far the base stream is from the backbone's, 0.0.
+        path: the task file, or None.
+    """
+
+    name: str
+    model: keras.Model
+    candidate: Candidate
+    table: list[dict[str, Any]]
+    val_accuracy: float
+    temperature: float
+    class_names: list[str]
+    num_images: int
+    skipped: list[tuple[str, str]]
+    base_difference: float
+    path: pathlib.Path | None = None
+
+    def __str__(self) -> str:
+        chosen = (
+            f"'{self.name}': {len(self.class_names)} classes, {self.num_images} "
+            f"images. Chosen: {self.candidate.words}, {100 * self.val_accuracy:.1f} % "
+            f"on images it had not seen. Base outputs differ by {self.base_difference}."
+        )
+        saved = f"\nSaved as {self.path}" if self.path else ""
+        return f"{text_table(self.table)}\n{chosen}{saved}"
+
+    def card(self) -> dict:
+        """What JSON can hold of it."""
+        kept = ("name", "table", "val_accuracy", "temperature", "class_names")
+        kept += ("num_images", "skipped", "base_difference")
+        return {key: getattr(self, key) for key in kept}

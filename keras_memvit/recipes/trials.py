@@ -1,0 +1,144 @@
+"""Training candidates side by side: tasks of one model, from one store."""
+
+import pathlib
+
+import numpy as np
+
+from keras_memvit.files.atomic import open_whole
+from keras_memvit.models.build import build
+from keras_memvit.recipes.digest import digest
+from keras_memvit.recipes.temperature import cross_entropy
+from keras_memvit.recipes.temperature import fit_temperature
+from keras_memvit.training.schedules import adamw_optimizer
+
+
+def train(backbone, specs, candidates, store, labels, epochs, seed, **options):
+    """Trains tasks from one store, each as if alone.
+
+    Args:
+        backbone: a `ViTBackbone`.
+        specs: list of `TaskSpec`, one a candidate.
+        candidates: list of `Candidate` with one weight decay.
+        store: the `StateStore`.
+        labels: dict by task name of ints `(n,)`, -1 = held out.
+        epochs: int.
+        seed: int, of every task's initial values.
+        **options: of `fit`.
+
+    Returns:
+        A `MemoryViT`.
+    """
+    model = build(backbone, specs)
+    rates = {}
+    for spec, candidate in zip(specs, candidates):
+        layer = model.task_layers[spec.name]
+        layer.start(seed)
+        groups = dict.fromkeys(layer.parameter_groups, candidate.learning_rate)
+        groups["head"] = candidate.learning_rate * candidate.head_rate
+        rates[spec.name] = groups
+    optimizer = adamw_optimizer(1.0, weight_decay=candidates[0].weight_decay)
+    model.compile(optimizer, metrics=[], learning_rate_multipliers=rates)
+    model.fit(store.with_labels(labels), epochs=epochs, **options)
+    return model
+
+
+def held_out_logits(backbone, candidates, store, labels, folds, num_classes, **options):
+    """Every candidate's logits of the judged rows, by tasks that did not see them.
+
+    Args:
+        store: of all examples.
+        labels: ints `(n,)`.
+        folds: `Folds`.
+        **options: of `train`.
+
+    Returns:
+        Array `(len(candidates), judged, num_classes)`.
+    """
+    specs, targets = [], {}
+    for i, candidate in enumerate(candidates):
+        for fold in range(folds.count):
+            specs.append(candidate.spec(f"c{i}-{fold}", num_classes))
+            targets[specs[-1].name] = folds.labels(labels, fold)
+    repeated = [c for c in candidates for _ in range(folds.count)]
+    model = train(
+        backbone, specs, repeated, store.subset(folds.trained), targets, **options
+    )
+    rows = folds.judged
+    answers = model.predict(store.subset(rows), verbose=0)
+    found = np.zeros((len(candidates), len(rows), num_classes), "float32")
+    for i in range(len(candidates)):
+        for fold in range(folds.count):
+            mine = folds.fold[rows] == fold
+            found[i, mine] = answers[f"c{i}-{fold}"][mine]
+    return found
+
+
+class Trials:
+    """Candidates and how they did on images that they did not see.
+
+    Args:
+        backbone: a `ViTBackbone`.
+        store: the `StateStore` of all images.
+        labels: ints `(n,)`.
+        folds: `Folds`.
+        num_classes: int.
+        folder: where finished trials are kept for the next call.
+        **options: of `train`.
+
+    Attributes:
+        logits: dict from `Candidate` to `(judged, num_classes)`.
+        epochs: dict from `Candidate` to the epochs behind these, None without.
+    """
+
+    def __init__(self, backbone, store, labels, folds, num_classes, folder, **options):
+        self.backbone = backbone
+        self.store = store
+        self.labels = labels
+        self.folds = folds
+        self.num_classes = num_classes
+        self.folder = pathlib.Path(folder)
+        self.options = options
+        self.logits, self.epochs = {}, {}
+
+    def add(self, candidate, logits, epochs=None):
+        """Enters what a candidate answered to the judged images."""
+        self.logits[candidate], self.epochs[candidate] = logits, epochs
+
+    def run(self, candidates, epochs):
+        """Trains candidates of one weight decay, unless that was done before."""
+        file = self.folder / f"{digest(repr(candidates), epochs)}.npy"
+        if not file.exists():
+            answers = held_out_logits(
+                self.backbone,
+                candidates,
+                self.store,
+                self.labels,
+                self.folds,
+                self.num_classes,
+                epochs=epochs,
+                **self.options,
+            )
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open_whole(file) as whole:
+                np.save(whole, answers)
+        for candidate, answer in zip(candidates, np.load(file)):
+            self.add(candidate, answer, epochs)
+
+    def rank(self, candidate):
+        """`(-accuracy, loss)`, the loss at its best temperature: the least is best.
+
+        What is not finite comes last.
+        """
+        logits, labels = self.logits[candidate], self.labels[self.folds.judged]
+        if not np.isfinite(logits).all():
+            return (0.0, float("inf"))
+        accuracy = float(np.mean(logits.argmax(-1) == labels))
+        return (-accuracy, cross_entropy(logits / self.temperature(candidate), labels))
+
+    def temperature(self, candidate):
+        """What to divide a candidate's logits by."""
+        return fit_temperature(self.logits[candidate], self.labels[self.folds.judged])
+
+    def ordered(self):
+        """The candidates, best first."""
+        return sorted(self.logits, key=self.rank)

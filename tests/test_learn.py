@@ -1,0 +1,186 @@
+"""`recipes.learn`: from images to the best task."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import make_backbone
+
+import keras_memvit
+from keras_memvit.recipes import Candidate
+from keras_memvit.recipes import learn
+from keras_memvit.recipes import trials
+from keras_memvit.recipes.ridge import fit_ridge
+from keras_memvit.recipes.temperature import fit_temperature
+
+QUICK = [Candidate("class_token", 1, 1e-2), Candidate("side", 1, 6e-3, 0.1)]
+
+
+def pictures(num=60, seed=0):
+    """Three classes of coloured noise, uint8 `(num, 32, 48, 3)`."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(num) % 3
+    images = rng.integers(0, 120, (num, 32, 48, 3))
+    images[np.arange(num), :, :, labels] += 100
+    return images.astype("uint8"), labels
+
+
+@pytest.fixture
+def quickly(tmp_path):
+    """Arguments that make `learn` fast."""
+    return {
+        "candidates": QUICK,
+        "epochs": 6,
+        "cache": tmp_path / "cache",
+        "verbose": 0,
+    }
+
+
+def test_it_learns_saves_and_answers_as_it_says(tmp_path, quickly):
+    backbone = make_backbone(num_layers=1)
+    result = learn(
+        pictures(), backbone, name="colour", output=tmp_path / "tasks", **quickly
+    )
+    assert [row["candidate"] for row in result.table].count("ridge head") == 1
+    assert len(result.table) == 3
+    accuracies = [row["val_accuracy"] for row in result.table]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert result.val_accuracy == accuracies[0] > 0.9
+    assert result.base_difference == 0.0 and result.num_images == 60
+    images, labels = pictures(seed=1)
+    model = keras_memvit.load_task(backbone, result.path)
+    logits = model.predict(images, verbose=0)["colour"]
+    assert np.mean(logits.argmax(-1) == labels) > 0.9
+    card = json.loads((tmp_path / "tasks" / "colour.json").read_text())
+    assert card["table"] == result.table and card["class_names"] == ["0", "1", "2"]
+    assert (
+        "ridge head" in str(result)
+        and "base outputs differ by 0.0" in str(result).lower()
+    )
+
+
+def test_what_was_done_is_not_done_again(quickly, monkeypatch):
+    backbone = make_backbone(num_layers=1)
+    first = learn(pictures(), backbone, **quickly)
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(trials, "held_out_logits", refuse)
+    again = learn(pictures(), backbone, **quickly)
+    assert again.table == first.table
+    with pytest.raises(AssertionError, match="trained again"):
+        learn(pictures(seed=2), backbone, **quickly)
+
+
+def test_after_an_interrupt_the_finished_candidates_are_kept(quickly, monkeypatch):
+    backbone = make_backbone(num_layers=1)
+    real, calls = trials.held_out_logits, []
+
+    def interrupted(backbone, candidates, *args, **options):
+        calls.append((candidates, options["epochs"]))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(backbone, candidates, *args, **options)
+
+    monkeypatch.setattr(trials, "held_out_logits", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        learn(pictures(), backbone, **quickly)
+    learn(pictures(), backbone, **quickly)
+    assert calls[1] == calls[2] and calls.count(calls[0]) == 1
+
+
+def test_where_a_class_has_few_images_all_are_judged(quickly):
+    options = quickly | {"candidates": QUICK[:1]}
+    result = learn(pictures(12), make_backbone(num_layers=1), **options)
+    shares = {row["val_accuracy"] * 12 for row in result.table}
+    assert all(abs(share - round(share)) < 1e-6 for share in shares)
+    assert max(shares) >= 10
+
+
+def test_a_budget_bounds_bytes_candidates_and_seconds(quickly):
+    backbone = make_backbone(num_layers=1)
+    options = quickly | {"candidates": QUICK}
+    small = learn(pictures(), backbone, budget="1kB", **options)
+    assert all(row["bytes"] <= 1000 for row in small.table)
+    two = learn(pictures(), backbone, budget={"candidates": 2}, **options)
+    assert len(two.table) == 2
+    at_once = learn(pictures(), backbone, budget=1e-9, **options)
+    assert [row["candidate"] for row in at_once.table] == ["ridge head"]
+    assert at_once.model.task_layers["task"].spec.num_memory_tokens == 1
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"kind": "ranking"}, "`kind`"),
+        ({"budget": "much"}, "`budget`"),
+        ({"budget": "1B"}, "has room for no candidate"),
+        ({"candidates": "many"}, "`candidates`"),
+        ({"epochs": 0}, "`epochs`"),
+        ({"name": "base"}, "'base'"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_computed(quickly, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        learn(pictures(), make_backbone(num_layers=1), **(quickly | wrong))
+    assert not quickly["cache"].exists()
+
+
+def test_ridge_leaves_one_out_exactly():
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(30, 5)), rng.integers(0, 3, 30)
+    features[np.arange(30), labels] += 2.0
+    strengths = (1e-2, 1.0, 1e2)
+
+    def solve(x, y, strength):
+        wanted = np.eye(3)[y]
+        centred = x - x.mean(0)
+        # The same penalty as with every example there.
+        full = features - features.mean(0)
+        penalty = strength * np.trace(full.T @ full) / 5
+        kernel = np.linalg.solve(
+            centred.T @ centred + penalty * np.eye(5),
+            centred.T @ (wanted - wanted.mean(0)),
+        )
+        return kernel, wanted.mean(0) - x.mean(0) @ kernel
+
+    def left_out(strength):
+        wrong = []
+        for i in range(30):
+            kept = np.arange(30) != i
+            kernel, bias = solve(features[kept], labels[kept], strength)
+            wrong.append(np.eye(3)[labels[i]] - features[i] @ kernel - bias)
+        wrong = np.array(wrong)
+        predicted = (np.eye(3)[labels] - wrong).argmax(-1)
+        return (np.mean(predicted == labels), -np.mean(wrong**2))
+
+    best = max(strengths, key=left_out)
+    kernel, bias = fit_ridge(features, labels, 3, strengths)
+    expected = solve(features, labels, best)
+    np.testing.assert_allclose(kernel, expected[0], atol=1e-5)
+    np.testing.assert_allclose(bias, expected[1], atol=1e-5)
+
+
+def test_the_temperature_undoes_a_scale():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (4000, 4))
+    noise = -np.log(-np.log(rng.uniform(size=logits.shape)))
+    labels = (logits + noise).argmax(-1)  # drawn from softmax(logits)
+    assert abs(fit_temperature(5.0 * logits, labels) - 5.0) < 0.4
+
+
+def test_a_store_takes_other_labels_and_rows(tmp_path):
+    backbone = make_backbone(num_layers=1)
+    images, labels = pictures(9)
+    store = keras_memvit.precompute(backbone, (images, labels), tmp_path, verbose=0)
+    rows = np.array([7, 2, 5])
+    few = store.subset(rows).with_labels({"a": np.array([0, 1, -1])})
+    inputs, found = few.batches()[0]
+    np.testing.assert_array_equal(inputs["states"], store.rows(rows))
+    np.testing.assert_array_equal(found["a"], [0, 1, -1])
+    nested = store.subset(rows).subset([2, 0])
+    np.testing.assert_array_equal(nested.rows(np.arange(2)), store.rows([5, 7]))
+    assert len(store) == 9 and nested.num_images == 2
+    with pytest.raises(ValueError, match="3 rows"):
+        few.with_labels({"a": np.zeros(4)})
