@@ -14,6 +14,7 @@ import numpy as np
 from keras_memvit.models.build import build
 from keras_memvit.models.compose import rename
 from keras_memvit.recipes.labelled_for_all import LabelledForAll
+from keras_memvit.recipes.text_table import text_table
 from keras_memvit.tasks.spec import TaskSpec
 from keras_memvit.tasks.spec import parse_tasks
 from keras_memvit.training.divergence import TaskDivergence
@@ -44,13 +45,7 @@ class SweepResult:
     model: keras.Model
 
     def __str__(self) -> str:
-        columns = list(self.table[0])
-        rows = [columns, *([_cell(row[c]) for c in columns] for row in self.table)]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
-        return "\n".join(
-            "  ".join(cell.rjust(width) for cell, width in zip(row, widths))
-            for row in rows
-        )
+        return text_table(self.table)
 
 
 def sweep(
@@ -217,9 +212,3 @@ def _best(rows):
 
 def _order(row):
     return (row["diverged"] is not None, -row["val_accuracy"], row["val_loss"])
-
-
-def _cell(value):
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
