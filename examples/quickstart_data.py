@@ -6,7 +6,8 @@ import re
 
 import numpy as np
 from PIL import Image
-from PIL import ImageOps
+
+import keras_memvit
 
 
 @dataclasses.dataclass
@@ -43,8 +44,8 @@ def faces(size, num_train=None, num_test=None, seed=0):
 def folder(path, size, num_train=None, num_test=None, seed=0):
     """The user's own task: a folder that holds one folder of images per class.
 
-    The task gets the folder's name. Files that Pillow cannot read are skipped
-    and listed.
+    The task gets the folder's name. Files that cannot be used are listed in a
+    warning. Where the folder has parts to train and to validate, they are joined.
 
     Raises:
         ValueError: `path` is not a folder, or holds fewer than two classes
@@ -56,23 +57,11 @@ def folder(path, size, num_train=None, num_test=None, seed=0):
             "`data` must be a folder with one folder of images per class. "
             f"Received: data={path}"
         )
-    skipped, by_class = [], {}
-    for class_folder in _visible(path.iterdir()):
-        if class_folder.is_dir():
-            by_class[class_folder.name] = _read_images(class_folder, size, skipped)
-    if skipped:
-        names = ", ".join(str(file.relative_to(path)) for file in skipped)
-        print(f"Skipped {len(skipped)} unreadable files: {names}")
-    by_class = {name: images for name, images in by_class.items() if images}
-    if len(by_class) < 2:
-        raise ValueError(
-            "`data` must hold at least two folders with readable images, one per "
-            f"class. Received: data={path} with images in {list(by_class)}"
-        )
-    images = np.concatenate(list(by_class.values()))
-    labels = np.repeat(np.arange(len(by_class)), [len(i) for i in by_class.values()])
+    found = keras_memvit.data.load(path, image_size=size, augment=None)
+    parts = found.train.arrays(), found.validation.arrays()
+    images, labels = map(np.concatenate, zip(*parts))
     name = _task_name(path.name)
-    return split(name, list(by_class), images, labels, num_train, num_test, seed)
+    return split(name, found.class_names, images, labels, num_train, num_test, seed)
 
 
 def split(name, class_names, images, labels, num_train=None, num_test=None, seed=0):
@@ -103,24 +92,6 @@ def _stratified_order(labels, rng):
         place[indices] = np.arange(len(indices)) + rng.random(len(indices))
         place[indices] /= len(indices)
     return np.argsort(place)
-
-
-def _read_images(class_folder, size, skipped):
-    """Read all images below a folder; append the files that fail to `skipped`."""
-    images = []
-    for file in _visible(class_folder.rglob("*")):
-        if not file.is_file():
-            continue
-        try:
-            with Image.open(file) as image:
-                images.append(_resize(ImageOps.exif_transpose(image), size))
-        except Exception:  # Pillow's decoders raise whatever they meet
-            skipped.append(file)
-    return images
-
-
-def _visible(paths):
-    return sorted(path for path in paths if not path.name.startswith("."))
 
 
 def _resize(image, size):

@@ -20,6 +20,10 @@ def test_an_onnx_file_answers_like_the_model(images, tmp_path):
         for task in ("a", "b", "base")
         for what in ("logits", "probabilities")
     }
+    empty = session.run(None, {"images": np.zeros((0, 32, 48, 3), "float32")})
+    assert {name: x.shape[0] for name, x in zip(names, empty)} == dict.fromkeys(
+        names, 0
+    )
     for size in (1, 8):
         batch = images[:size]
         outputs = session.run(None, {"images": batch.astype("float32")})

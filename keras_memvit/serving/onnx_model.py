@@ -37,13 +37,28 @@ def write_onnx(servable, request, probe):
     )
     for value in [*model.graph.input, *model.graph.output]:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    _take_empty_batches(model.graph)
     onnx.save(model, request.path)
     session = onnxruntime.InferenceSession(
         request.path, providers=["CPUExecutionProvider"]
     )
     names = [f"{task}/logits" for task in tasks]
+    session.run(names, {"images": probe[:0].astype("float32")})
     outputs = session.run(names, {"images": probe.astype("float32")})
     return {task: [output] for task, output in zip(tasks, outputs)}
+
+
+def _take_empty_batches(graph):
+    """A zero in a shape computed from the batch is a size, as in TensorFlow.
+
+    For `Reshape` it otherwise means the size that the input has there.
+    """
+    import onnx
+
+    constant = {initializer.name for initializer in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Reshape" and node.input[1] not in constant:
+            node.attribute.append(onnx.helper.make_attribute("allowzero", 1))
 
 
 def _teach_erfc():
