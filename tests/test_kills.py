@@ -105,7 +105,7 @@ def interrupted(run, verb, folder, kills, seconds, check=lambda: None):
 def test_a_file_that_is_saved_again_and_again(verb, name, run, tmp_path):
     path = tmp_path / name
     rng, left = np.random.default_rng(0), 0
-    for _ in range(KILLS or 4):
+    for _ in range(KILLS or 2):
         code, _ = run(
             verb, tmp_path, 1.0 + rng.uniform(0.0, 0.5) + 3.0 * (not path.exists())
         )
@@ -118,7 +118,7 @@ def test_a_file_that_is_saved_again_and_again(verb, name, run, tmp_path):
     model = keras_memvit.load_model(path) if path.suffix == ".keras" else load(path)
     keras_memvit.save_task(model, "a", tmp_path / "b.safetensors")
     assert sorted(os.listdir(tmp_path)) == sorted([name, "b.safetensors"])
-    print(f"{verb}: {KILLS or 4} kills, {left} left something")
+    print(f"{verb}: {KILLS or 2} kills, {left} left something")
 
 
 def load(path):
@@ -134,13 +134,19 @@ def make_backbone():
     return make_backbone(num_layers=1)
 
 
+def assert_equal(store, expected):
+    """Up to the rounding of a backend's kernels, which may differ from run to run."""
+    found, expected = (s.rows(range(12)) for s in (store, expected))
+    np.testing.assert_allclose(found, expected, 1e-4, 1e-5)
+
+
 def test_a_store(run, tmp_path):
     seconds = whole_run(run, "precompute", tmp_path / "whole")
     folder = tmp_path / "killed"
     folder.mkdir()
     interrupted(run, "precompute", folder, KILLS or 3, seconds)
     found, expected = map(keras_memvit.StateStore, (folder, tmp_path / "whole"))
-    np.testing.assert_array_equal(found.rows(range(12)), expected.rows(range(12)))
+    assert_equal(found, expected)
     assert same(found.targets, expected.targets)
 
 
@@ -154,11 +160,10 @@ def test_two_processes_write_one_store(run, tmp_path):
         folder.mkdir()
         other.start("precompute", folder, rng.uniform(0.0, seconds) if i % 2 else None)
         assert run("precompute", folder)[0] == 0
-        store = keras_memvit.StateStore(folder)  # whatever the other does
-        np.testing.assert_array_equal(store.rows(range(12)), expected.rows(range(12)))
+        # Whatever the other does.
+        assert_equal(keras_memvit.StateStore(folder), expected)
         assert other.wait()[0] in (0, -signal.SIGKILL)
-        store = keras_memvit.StateStore(folder)
-        np.testing.assert_array_equal(store.rows(range(12)), expected.rows(range(12)))
+        assert_equal(keras_memvit.StateStore(folder), expected)
         assert run("precompute", folder)[0] == 0
         assert not leftovers(folder)
     other.close()

@@ -1,11 +1,6 @@
-"""Task files: round trips, refusals, damage, and a process killed while saving."""
+"""Task files: round trips, refusals, damage."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import keras
 import numpy as np
@@ -17,7 +12,6 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 from processes import BACKENDS
-from processes import TESTS
 from processes import run_python
 from safetensors import safe_open
 from safetensors.numpy import load_file
@@ -236,39 +230,6 @@ def test_damage_is_refused_or_harmless(data, saved):
         return
     for weight in model.weights:
         assert np.isfinite(keras.ops.convert_to_numpy(weight)).all()
-
-
-SAVE_FOREVER = """
-import sys
-import keras_memvit
-from conftest import make_backbone, randomize
-model = keras_memvit.build(make_backbone(), {"a": 2})
-print("ready", flush=True)
-seed = 0
-while True:
-    seed += 1
-    randomize(model.task_layers["a"], seed)
-    keras_memvit.save_task(model, "a", sys.argv[1])
-"""
-
-
-def test_killed_while_saving_leaves_a_whole_file(tmp_path):
-    path = tmp_path / "a.safetensors"
-    keras_memvit.save_task(build({"a": 2}), "a", path)
-    rng = np.random.default_rng(0)
-    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
-    for _ in range(3):
-        process = subprocess.Popen(
-            [sys.executable, "-c", SAVE_FOREVER, path],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        assert process.stdout.readline() == b"ready\n"
-        time.sleep(rng.uniform(0.05, 0.5))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        keras_memvit.load_task(BACKBONE, path)
 
 
 def test_bad_arguments_are_named(saved, tmp_path):
