@@ -27,6 +27,7 @@ LAYERS = {
         lambda: layers.ImageNormalization(0.5, [0.1, 0.2, 0.3]),
         (2, 8, 12, 3),
     ),
+    "AttentionPooling": (lambda: layers.AttentionPooling(2, 16), (2, 5, 8)),
     "BaseClassifier": (lambda: layers.BaseClassifier(4, "gap", 6), (2, 5, 8)),
 }
 
