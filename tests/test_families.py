@@ -1,5 +1,7 @@
 """DINOv3, CLIP, MetaCLIP 2 and SigLIP through our encoder against the originals."""
 
+import json
+
 import keras
 import keras_hub
 import numpy as np
@@ -14,6 +16,8 @@ from families import normalized
 from families import siglip
 from families import siglip_encoder
 from families import tower
+from hf_checkpoints import dinov3_folder
+from hf_checkpoints import metaclip_folder
 
 import keras_memvit
 from keras_memvit.backbones.position_embedding import interpolate_position_embedding
@@ -178,3 +182,35 @@ def test_a_siglips_class_token_starts_from_its_probe():
 def test_what_cannot_be_converted_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         keras_memvit.build(make(), {"a": 2})
+
+
+@pytest.mark.parametrize("kind", ["DINOv3", "DINOv3 gated", "MetaCLIP 2"])
+def test_a_hugging_face_folder_gives_the_same(kind, tmp_path):
+    make = FAMILIES[kind][0]
+    if kind == "MetaCLIP 2":
+        source, lay_down = make(), metaclip_folder
+    else:
+        source, lay_down = make(image_shape=(48, 48, 3)), dinov3_folder
+    mean, std = [0.1, 0.2, 0.3], [0.5, 0.25, 0.2]
+    lay_down(source, tmp_path, mean, std)
+    assert_equal_to_original(source, tmp_path, images_for(source), (mean, std))
+
+
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        ({"model_type": "clip"}, "KerasHub preset, such as 'clip_vit_base_patch32'"),
+        ({"model_type": "siglip"}, "'siglip_base_patch16_224' or 'siglip2_base"),
+        ({"model_type": "siglip2"}, "fixed resolution.*'siglip2_base.*not NaFlex"),
+        (
+            {"architecture": "vit_small_patch16_dinov3", "num_classes": 0},
+            "transformers checkpoint of ViT, DeiT, DINOv2, DINOv3.*timm",
+        ),
+    ],
+)
+def test_what_keras_hub_does_not_read_is_refused_with_the_way(
+    config, message, tmp_path
+):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=message):
+        keras_memvit.build(tmp_path, {"a": 2})

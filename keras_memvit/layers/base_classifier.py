@@ -55,7 +55,7 @@ class BaseClassifier(keras.layers.Layer):
 
     def build(self, input_shape):
         width = input_shape[-1]
-        if isinstance(self.pooling, AttentionPooling):
+        if isinstance(self.pooling, AttentionPooling) and not self.pooling.built:
             self.pooling.build(input_shape)
         if self.intermediate_dim:
             self.intermediate = self._dense(
