@@ -1,9 +1,14 @@
-"""Small backbones of KerasHub's families, with weights of a realistic scale."""
+"""Small backbones of KerasHub's families, with weights of a realistic scale.
 
+`python tests/families.py` prints how far ours is from each original.
+"""
+
+import keras
 import keras_hub
 import numpy as np
 from conftest import randomize
 
+import keras_memvit
 from keras_memvit.backbones.image_statistics import CLIP
 from keras_memvit.backbones.image_statistics import IMAGENET
 from keras_memvit.backbones.image_statistics import INCEPTION
@@ -99,3 +104,39 @@ def images_for(source, count=3):
 def normalized(images, statistics):
     mean, std = (np.array(s) for s in statistics)
     return ((images / 255.0 - mean) / std).astype("float32")
+
+
+def original(source, images, statistics):
+    """The untouched original's tokens, and its image embedding where it has one."""
+    encoder, inputs = tower(source), normalized(images, statistics)
+    (name,) = encoder.input
+    if hasattr(encoder, "post_layer_norm"):  # SigLIP's tokens, before the pooling
+        output = encoder.post_layer_norm.output
+        tokens = keras.Model(encoder.inputs, output).predict(inputs, verbose=0)
+        return tokens, encoder.predict({name: inputs}, verbose=0)
+    tokens = encoder.predict({name: inputs}, verbose=0)
+    if source is encoder:
+        return tokens, None
+    if hasattr(source, "vision_post_layer_norm"):  # MetaCLIP 2's, of all tokens
+        tokens = keras.ops.convert_to_numpy(source.vision_post_layer_norm(tokens))
+    embedding = source.get_vision_embeddings(keras.ops.convert_to_tensor(inputs))
+    return tokens, keras.ops.convert_to_numpy(embedding)
+
+
+def largest_differences(kind):
+    """Of the tokens, and of the image embedding or None, in float32."""
+    make, statistics = FAMILIES[kind]
+    source = make()
+    images = images_for(source)
+    tokens, embedding = original(source, images, statistics)
+    model = keras_memvit.build(source, {"a": 2})
+    of_tokens = np.abs(model.backbone.predict(images, verbose=0) - tokens).max()
+    if embedding is None:
+        return of_tokens, None
+    base = model.predict(images, verbose=0)["base"]
+    return of_tokens, np.abs(base - embedding).max()
+
+
+if __name__ == "__main__":
+    for kind in FAMILIES:
+        print(keras.backend.backend(), kind, *largest_differences(kind))

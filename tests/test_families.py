@@ -12,7 +12,7 @@ from families import ONE_EACH
 from families import dinov3
 from families import images_for
 from families import metaclip_encoder
-from families import normalized
+from families import original
 from families import siglip
 from families import siglip_encoder
 from families import tower
@@ -21,23 +21,6 @@ from hf_checkpoints import metaclip_folder
 
 import keras_memvit
 from keras_memvit.backbones.position_embedding import interpolate_position_embedding
-
-
-def original(source, images, statistics):
-    """The untouched original's tokens, and its image embedding where it has one."""
-    encoder, inputs = tower(source), normalized(images, statistics)
-    (name,) = encoder.input
-    if hasattr(encoder, "post_layer_norm"):  # SigLIP's tokens, before the pooling
-        output = encoder.post_layer_norm.output
-        tokens = keras.Model(encoder.inputs, output).predict(inputs, verbose=0)
-        return tokens, encoder.predict({name: inputs}, verbose=0)
-    tokens = encoder.predict({name: inputs}, verbose=0)
-    if source is encoder:
-        return tokens, None
-    if hasattr(source, "vision_post_layer_norm"):  # MetaCLIP 2's, of all tokens
-        tokens = keras.ops.convert_to_numpy(source.vision_post_layer_norm(tokens))
-    embedding = source.get_vision_embeddings(keras.ops.convert_to_tensor(inputs))
-    return tokens, keras.ops.convert_to_numpy(embedding)
 
 
 def assert_equal_to_original(source, backbone, images, statistics, atol=1e-4):
