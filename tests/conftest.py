@@ -18,6 +18,13 @@ VARIANTS = {
     },
     "no_class_token": {"use_class_token": False, "use_qkv_bias": False},
     "gelu_tanh": {"activation": "gelu_tanh", "use_mlp_bias": False},
+    "rotary": {
+        "rotary_theta": 100.0,
+        "use_position_embedding": False,
+        "num_register_tokens": 2,
+        "use_layer_scale": True,
+        "use_qkv_bias": (True, False, True),
+    },
 }
 
 
@@ -25,7 +32,7 @@ def randomize(model, seed=0):
     """Gives every weight a random value of the scale that training leaves."""
     rng = np.random.default_rng(seed)
     for weight in model.weights:
-        if "seed" in weight.name:
+        if "seed" in weight.name or "position_ids" in weight.name:
             continue
         shape = tuple(weight.shape)
         if (

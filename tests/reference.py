@@ -53,7 +53,24 @@ def _mlp(layer, x):
     return _dense(layer.contract, x)
 
 
-def _attention(layer, queries, keys, mask):
+def _rotate(layer, x, patches):
+    """Rotary positions of patches, pairs of `(B, T, H, d)` as complex numbers."""
+    if layer.rotary_theta is None:
+        return x
+    (rows, columns), half = layer.grid_shape, x.shape[-1] // 2
+    angles = np.zeros((rows, columns, half))
+    for row, column, k in np.ndindex(angles.shape):
+        n, at = (rows, row) if k < half // 2 else (columns, column)
+        period = layer.rotary_theta ** ((k % (half // 2)) / (half // 2))
+        angles[row, column, k] = 2 * math.pi * (2 * (at + 0.5) / n - 1) / period
+    pairs = x[:, patches, :, :half] + 1j * x[:, patches, :, half:]
+    pairs = pairs * np.exp(1j * angles.reshape(-1, 1, half))
+    x = x.copy()
+    x[:, patches] = np.concatenate([pairs.real, pairs.imag], axis=-1)
+    return x
+
+
+def _attention(layer, queries, keys, mask, patches):
     def heads(projection, x):
         x = _dense(projection, x)
         return x.reshape(*x.shape[:-1], layer.num_heads, -1)
@@ -63,6 +80,7 @@ def _attention(layer, queries, keys, mask):
         heads(layer.key, keys),
         heads(layer.value, keys),
     )
+    q, k = _rotate(layer, q, patches), _rotate(layer, k, patches)
     scores = np.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(q.shape[-1])
     scores = np.where(mask, scores, -np.inf)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
@@ -71,12 +89,12 @@ def _attention(layer, queries, keys, mask):
     return _dense(layer.output_projection, output.reshape(*output.shape[:2], -1))
 
 
-def _attend_queries(layer, queries, base):
+def _attend_queries(layer, queries, base, patches):
     """A deep readout's queries (Q, D) over the base tokens: (B, Q, D)."""
     heads = (layer.num_heads, -1)
     k, v = (_dense(p, base) for p in (layer.key, layer.value))
     q, k, v = (x.reshape(*x.shape[:-1], *heads) for x in (queries, k, v))
-    scores = np.einsum("qhd,bkhd->bhqk", q, k)
+    scores = np.einsum("qhd,bkhd->bhqk", q, _rotate(layer, k, patches))
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
     return np.einsum("bhqk,bkhd->bqhd", weights, v).reshape(len(base), *queries.shape)
@@ -117,8 +135,9 @@ def _readout_features(spec, task, blocks, states, backbone):
     """What a task's head takes beside the class token, a list of (B, n)."""
     if spec.readout.name == "deep":
         queries = _np(task.variables_by_name["queries"])
+        patches = slice(states[0].shape[1] - backbone.num_patches, None)
         found = [
-            _attend_queries(block.attention, queries[i], states[i])
+            _attend_queries(block.attention, queries[i], states[i], patches)
             for i, block in enumerate(blocks)
         ]
         return [_standardized(row) for rows in found for row in rows.swapaxes(0, 1)]
@@ -156,7 +175,9 @@ def _embed(backbone, images):
     )
     if embedding.use_bias:
         patches = patches + _np(embedding.bias)
-    positions = _np(embedding.position_embedding)
+    positions = np.zeros((1 + backbone.num_patches, 1))
+    if embedding.use_position_embedding:
+        positions = _np(embedding.position_embedding)
     if not embedding.use_class_token:
         return patches + positions, 0.0
     tokens = [
@@ -189,6 +210,7 @@ def dense_forward(model, images):
         backbone.num_patches,
         num_base_tokens=num_base - backbone.num_patches,
     )
+    patches = slice(num_base - backbone.num_patches, num_base)
     states = []  # each layer's normed base tokens
     for i, block in enumerate(backbone.blocks):
         normed = _norm(block.norm1, x)
@@ -200,7 +222,8 @@ def dense_forward(model, images):
         memory = np.concatenate(memory)
         memory = np.broadcast_to(memory, (len(x), *memory.shape))
         keys = np.concatenate([normed, memory], axis=1)
-        x = _residual(block, x, _attention(block.attention, normed, keys, mask))
+        attended = _attention(block.attention, normed, keys, mask, patches)
+        x = _residual(block, x, attended)
     x = _norm(backbone.norm, x)
     logits = {}
     for k, (spec, task) in enumerate(zip(model.specs, layers)):
@@ -219,12 +242,14 @@ def unmasked_forward(model, images):
     )
     old = 1 if backbone.use_class_token else 0  # whose place it takes
     x = np.concatenate([class_token, x[:, old:]], axis=1)
+    patches = slice(x.shape[1] - backbone.num_patches, x.shape[1])
     for i, block in enumerate(backbone.blocks):
         tokens = _np(task.memory.memory)[i]
         tokens = np.broadcast_to(tokens, (len(x), *tokens.shape))
         normed = _norm(block.norm1, x)
         keys = np.concatenate([normed, _norm(block.norm1, tokens)], axis=1)
-        x = _residual(block, x, _attention(block.attention, normed, keys, True))
+        attended = _attention(block.attention, normed, keys, True, patches)
+        x = _residual(block, x, attended)
     return _head(task, _norm(backbone.norm, x)[:, 0])
 
 

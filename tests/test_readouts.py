@@ -37,7 +37,12 @@ OWN = {
     "side": 2 * (32 * 4 + 6 * 4 * 4 + 9 * 4) + 4 + 2 * 4 * 3,
     "mean_patch": 32 + 32 * 3,
 }
-GRIDS = {"vit": (32, 48, 3), "registers": (48, 32, 3), "no_class_token": (64, 80, 3)}
+GRIDS = {
+    "vit": (32, 48, 3),
+    "registers": (48, 32, 3),
+    "no_class_token": (64, 80, 3),
+    "rotary": (48, 80, 3),
+}
 
 
 @pytest.fixture(params=READOUTS)

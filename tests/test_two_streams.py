@@ -1,5 +1,6 @@
 """The fast path against the dense definition."""
 
+import keras
 import numpy as np
 import pytest
 from conftest import VARIANTS
@@ -77,7 +78,7 @@ def test_every_kind_of_backbone_equals_the_dense_mask(variant, images):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("variant", ["vit", "registers", "no_class_token"])
+@pytest.mark.parametrize("variant", ["vit", "registers", "no_class_token", "rotary"])
 def test_few_tasks_among_many_tokens_equal_the_dense_mask(variant, dtype):
     """Here the queries are projected back, rather than the base tokens forward."""
     images = np.random.default_rng(1).integers(0, 256, (4, 64, 80, 3), dtype="uint8")
@@ -91,11 +92,19 @@ def test_few_tasks_among_many_tokens_equal_the_dense_mask(variant, dtype):
         np.testing.assert_allclose(logits[name], expected[name], atol=atol)
 
 
-@pytest.mark.parametrize("variant", ["vit", "registers", "no_class_token"])
+@pytest.mark.parametrize("variant", ["vit", "registers", "no_class_token", "rotary"])
 def test_unmasked_equals_its_definition(variant, images):
     model = build(make_backbone(variant), {"a": 3}, attention="unmasked")
     logits = model.predict(images, verbose=0)
     np.testing.assert_allclose(logits["a"], unmasked_forward(model, images), atol=1e-4)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_tokens_stay_in_half_precision_beside_tasks(variant, images):
+    model = build(make_backbone(variant, dtype="mixed_bfloat16"), {"a": 3})
+    assert model.verify_unchanged(images)["base"] == 0.0
+    for _, base in model.backbone.base_layers(keras.ops.convert_to_tensor(images)):
+        assert keras.backend.standardize_dtype(base.output().dtype) == "bfloat16"
 
 
 def test_many_tasks_form_no_quadratic_scores(backbone, images):

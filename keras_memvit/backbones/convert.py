@@ -1,13 +1,19 @@
 """From whatever the caller has to a `ViTBackbone` and its classifier."""
 
 import os
+import typing
 
 from keras_memvit.backbones import image_statistics
 from keras_memvit.backbones.image_shape import check_image_shape
 from keras_memvit.backbones.keras_cv_vit import convert_keras_cv_classifier
 from keras_memvit.backbones.keras_cv_vit import convert_keras_cv_vit
+from keras_memvit.backbones.keras_hub_clip import convert_clip
+from keras_memvit.backbones.keras_hub_clip import convert_clip_projection
 from keras_memvit.backbones.keras_hub_deit import convert_deit
 from keras_memvit.backbones.keras_hub_dinov2 import convert_dinov2
+from keras_memvit.backbones.keras_hub_dinov3 import convert_dinov3
+from keras_memvit.backbones.keras_hub_siglip import convert_siglip
+from keras_memvit.backbones.keras_hub_siglip import convert_siglip_head
 from keras_memvit.backbones.keras_hub_vit import convert_vit
 from keras_memvit.backbones.presets import load_preset
 from keras_memvit.backbones.vit_backbone import ViTBackbone
@@ -15,13 +21,49 @@ from keras_memvit.backbones.weights import copy_dense
 from keras_memvit.layers import BaseClassifier
 from keras_memvit.layers.dtypes import float32_variables
 
-# (library, class): (converter, image statistics of the family)
+
+class Family(typing.NamedTuple):
+    """How one class of backbones is converted.
+
+    Attributes:
+        convert: `(source, **kwargs)` to a `ViTBackbone`.
+        statistics: mean and deviation of images, where nothing else says them.
+        classifier: `(source, **kwargs)` to a `BaseClassifier` or None.
+    """
+
+    convert: typing.Callable
+    statistics: tuple
+    classifier: typing.Callable = lambda source, **kwargs: None
+
+
+# By library and class.
 _FAMILIES = {
-    ("keras_hub", "ViTBackbone"): (convert_vit, image_statistics.INCEPTION),
-    ("keras_hub", "DeiTBackbone"): (convert_deit, image_statistics.IMAGENET),
-    ("keras_hub", "DINOV2Backbone"): (convert_dinov2, image_statistics.IMAGENET),
-    ("keras_cv", "ViT"): (convert_keras_cv_vit, image_statistics.INCEPTION),
+    ("keras_hub", "ViTBackbone"): Family(convert_vit, image_statistics.INCEPTION),
+    ("keras_hub", "DeiTBackbone"): Family(convert_deit, image_statistics.IMAGENET),
+    ("keras_hub", "DINOV2Backbone"): Family(convert_dinov2, image_statistics.IMAGENET),
+    ("keras_hub", "DINOV3Backbone"): Family(convert_dinov3, image_statistics.IMAGENET),
+    **{
+        ("keras_hub", name): Family(
+            convert_clip, image_statistics.CLIP, convert_clip_projection
+        )
+        for name in (
+            "CLIPBackbone",
+            "CLIPVisionEncoder",
+            "MetaCLIP2Backbone",
+            "MetaCLIP2VisionEncoder",
+        )
+    },
+    **{
+        ("keras_hub", name): Family(
+            convert_siglip, image_statistics.INCEPTION, convert_siglip_head
+        )
+        for name in ("SigLIPBackbone", "SigLIPVisionEncoder")
+    },
+    ("keras_cv", "ViT"): Family(
+        convert_keras_cv_vit, image_statistics.INCEPTION, convert_keras_cv_classifier
+    ),
 }
+# Image classifiers around a backbone.
 _CLASSIFIERS = {
     ("keras_hub", "ViTImageClassifier"),
     ("keras_hub", "DeiTImageClassifier"),
@@ -60,30 +102,37 @@ def convert(source, *, image_shape=None, image_mean=None, image_std=None, dtype=
         source, statistics = load_preset(os.fspath(source))
     if isinstance(source, ViTBackbone):
         return _adapt(source, image_shape, image_mean, image_std, dtype), None
-    model, source = source, _backbone_of(source)
-    family = _match(source, _FAMILIES)
-    if family is None:
+    model = source
+    source = model.backbone if _match(model, _CLASSIFIERS) else model
+    name = _match(source, _FAMILIES)
+    if name is None:
         raise ValueError(
             "`backbone` is of an unknown kind. Known kinds: "
             f"{'; '.join(KNOWN_BACKBONES)}. Received: {_describe(model)}"
         )
-    converter, family_statistics = _FAMILIES[family]
-    dtype = float32_variables(dtype or source.dtype_policy)
-    mean, std = statistics or _own_statistics(model) or family_statistics
-    kwargs = {"image_mean": mean, "image_std": std, "dtype": dtype}
-    if converter is convert_dinov2 and image_shape is not None:
-        # From the pretrained table, not from one that was resized already.
-        kwargs["image_shape"] = check_image_shape(image_shape, (source.patch_size,) * 2)
-    backbone = converter(source, **kwargs)
-    backbone = _adapt(backbone, image_shape, image_mean, image_std, None)
-    return backbone, _classifier_of(model, family, dtype)
+    family = _FAMILIES[name]
+    encoder = getattr(source, "vision_encoder", source)  # of image and text towers
+    dtype = float32_variables(dtype or encoder.dtype_policy)
+    mean, std = statistics or _own_statistics(model) or family.statistics
+    backbone = family.convert(
+        source,
+        image_shape=image_shape,
+        image_mean=mean if image_mean is None else image_mean,
+        image_std=std if image_std is None else image_std,
+        dtype=dtype,
+    )
+    if model is not source:
+        return backbone, _classifier_of(model, dtype)
+    return backbone, family.classifier(source, dtype=dtype)
 
 
 def _adapt(backbone, image_shape, image_mean, image_std, dtype):
     """The backbone itself, or a replica where an argument changes it."""
     changes = {}
     if image_shape is not None:
-        image_shape = check_image_shape(image_shape, backbone.patch_size)
+        image_shape = check_image_shape(
+            image_shape, backbone.patch_size, backbone.crop_to_patches
+        )
         if image_shape != tuple(backbone.image_shape):
             changes["image_shape"] = image_shape
     if image_mean is not None:
@@ -101,10 +150,6 @@ def _adapt(backbone, image_shape, image_mean, image_std, dtype):
     return backbone
 
 
-def _backbone_of(source):
-    return source.backbone if _match(source, _CLASSIFIERS) else source
-
-
 def _match(source, kinds):
     """The `(library, class name)` in `kinds` that `source` is an instance of."""
     for cls in type(source).__mro__:
@@ -120,11 +165,8 @@ def _own_statistics(model):
     return image_statistics.from_image_converter(converter)
 
 
-def _classifier_of(model, family, dtype):
-    if family == ("keras_cv", "ViT"):
-        return convert_keras_cv_classifier(model, dtype=dtype)
-    if not _match(model, _CLASSIFIERS):
-        return None
+def _classifier_of(model, dtype):
+    """The head of a KerasHub image classifier."""
     intermediate_dim = getattr(model, "intermediate_dim", None)
     hidden_dim = model.backbone.hidden_dim
     classifier = BaseClassifier(

@@ -7,10 +7,12 @@ import weakref
 import keras
 import numpy as np
 
+from keras_memvit.backbones.architecture import architecture
+
 
 def compute_fingerprint(backbone):
     """SHA-256 of the weights and of the configuration that they mean."""
-    config = json.dumps(backbone._architecture(), sort_keys=True)
+    config = json.dumps(architecture(backbone), sort_keys=True)
     digest = hashlib.sha256(config.encode())
     for weight in backbone.weights:
         values = np.ascontiguousarray(keras.ops.convert_to_numpy(weight), dtype="<f4")

@@ -8,6 +8,7 @@ from keras_memvit.backbones.weights import copy_dense
 from keras_memvit.backbones.weights import copy_mlp
 from keras_memvit.backbones.weights import copy_norm
 from keras_memvit.backbones.weights import copy_patch_projection
+from keras_memvit.backbones.weights import set_positions
 from keras_memvit.backbones.weights import to_numpy
 from keras_memvit.layers import BaseClassifier
 
@@ -16,12 +17,19 @@ def _layers(source, class_name):
     return [layer for layer in source.layers if type(layer).__name__ == class_name]
 
 
-def convert_keras_cv_vit(source, **kwargs):
-    """A `ViTBackbone` with the weights of a `keras_cv` ViT."""
+def convert_keras_cv_vit(source, image_shape=None, **kwargs):
+    """A `ViTBackbone` with the weights of a `keras_cv` ViT.
+
+    Args:
+        source: the KerasCV model.
+        image_shape: optional `(height, width, 3)`; positions are interpolated.
+        **kwargs: further arguments of `ViTBackbone`.
+    """
+    own_shape = source.input_shape[1:]
     embedding = _layers(source, "PatchingAndEmbedding")[0]
     encoder = _layers(source, "TransformerEncoder")
     target = ViTBackbone(
-        image_shape=source.input_shape[1:],
+        image_shape=own_shape if image_shape is None else image_shape,
         patch_size=source.patch_size,
         num_layers=source.transformer_layer_num,
         num_heads=source.num_heads,
@@ -33,9 +41,9 @@ def convert_keras_cv_vit(source, **kwargs):
     )
     copy_patch_projection(target.patch_embedding, embedding.projection)
     target.patch_embedding.class_token.assign(to_numpy(embedding.class_token)[0])
-    target.patch_embedding.position_embedding.assign(
-        to_numpy(embedding.position_embedding.embeddings)
-    )
+    positions = to_numpy(embedding.position_embedding.embeddings)
+    grid_shape = [s // p for s, p in zip(own_shape, target.patch_size)]
+    set_positions(target.patch_embedding, positions, grid_shape)
     for block, layer in zip(target.blocks, encoder):
         copy_norm(block.norm1, layer.layer_norm1)
         copy_attention(block.attention, layer.attn)

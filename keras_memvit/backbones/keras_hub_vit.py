@@ -1,23 +1,26 @@
 """KerasHub's ViT."""
 
+from keras_memvit.backbones.image_shape import image_shape_of
 from keras_memvit.backbones.vit_backbone import ViTBackbone
 from keras_memvit.backbones.weights import copy_attention
 from keras_memvit.backbones.weights import copy_mlp
 from keras_memvit.backbones.weights import copy_norm
 from keras_memvit.backbones.weights import copy_patch_projection
+from keras_memvit.backbones.weights import set_positions
 from keras_memvit.backbones.weights import to_numpy
 
 
-def image_shape_of(source):
-    """`(height, width, 3)` of a KerasHub backbone, whatever its data format."""
-    shape = tuple(source.image_shape)
-    return (*shape[1:], shape[0]) if source.data_format == "channels_first" else shape
+def convert_vit(source, image_shape=None, **kwargs):
+    """A `ViTBackbone` with the weights of a `keras_hub.models.ViTBackbone`.
 
-
-def convert_vit(source, **kwargs):
-    """A `ViTBackbone` with the weights of a `keras_hub.models.ViTBackbone`."""
+    Args:
+        source: the KerasHub backbone.
+        image_shape: optional `(height, width, 3)`; positions are interpolated.
+        **kwargs: further arguments of `ViTBackbone`.
+    """
+    own_shape = image_shape_of(source.image_shape, source.data_format)
     target = ViTBackbone(
-        image_shape=image_shape_of(source),
+        image_shape=own_shape if image_shape is None else image_shape,
         patch_size=source.patch_size,
         num_layers=source.num_layers,
         num_heads=source.num_heads,
@@ -34,7 +37,8 @@ def convert_vit(source, **kwargs):
     embedding = source.get_layer("vit_patching_and_embedding")
     copy_patch_projection(target.patch_embedding, embedding.patch_embedding)
     positions = to_numpy(embedding.position_embedding.embeddings)
-    target.patch_embedding.position_embedding.assign(positions)
+    grid_shape = [s // p for s, p in zip(own_shape, target.patch_size)]
+    set_positions(target.patch_embedding, positions, grid_shape)
     if source.use_class_token:
         target.patch_embedding.class_token.assign(to_numpy(embedding.class_token)[0])
     encoder = source.get_layer("vit_encoder")

@@ -1,6 +1,7 @@
 """Preset names, local preset folders and `hf://` handles, through KerasHub."""
 
 from keras_memvit.backbones import image_statistics
+from keras_memvit.backbones.refused_presets import refuse_unread
 
 
 def load_preset(preset):
@@ -12,6 +13,10 @@ def load_preset(preset):
     Returns:
         `(model, statistics)`: a KerasHub image classifier where the preset
         holds one, else its backbone; and `(mean, std)` or None.
+
+    Raises:
+        ImportError: if KerasHub is not installed.
+        ValueError: if it does not read the checkpoint; says what it reads.
     """
     try:
         import keras_hub
@@ -34,6 +39,7 @@ def _holds_classifier(preset, preset_utils):
         task = preset_utils.load_json(preset, "task.json")
         return task["class_name"].endswith("ImageClassifier")
     config = preset_utils.load_json(preset, "config.json")
+    refuse_unread(preset, config)
     architectures = config.get("architectures") or [""]
     return architectures[0] in (
         "ViTForImageClassification",

@@ -2,9 +2,10 @@
 
 import keras
 
+from keras_memvit.backbones.architecture import architecture
+from keras_memvit.backbones.architecture import copy_weights
 from keras_memvit.backbones.fingerprint import RememberedFingerprint
 from keras_memvit.backbones.image_shape import check_image_shape
-from keras_memvit.backbones.position_embedding import interpolate_position_embedding
 from keras_memvit.backbones.saves_whole import SavesWhole
 from keras_memvit.layers import EncoderBlock
 from keras_memvit.layers import ImageNormalization
@@ -18,7 +19,7 @@ class ViTBackbone(SavesWhole, keras.Model):
     """A frozen pre-LN Vision Transformer that runs on every Keras backend.
 
     `z_0 = embed(x)`, `z_l = block_l(z_(l-1))`, output `norm(z_L)`. What the
-    families (ViT, DeiT, DINOv2, CLIP) differ in is configuration. It only ever runs in
+    families (ViT, DeiT, DINO, CLIP, SigLIP) differ in is configuration. It only runs in
     inference mode; its weights are not trainable, so models can share one backbone.
 
     Args:
@@ -29,17 +30,26 @@ class ViTBackbone(SavesWhole, keras.Model):
         hidden_dim: int. Width `D` of a token.
         mlp_dim: int. Width of the MLP's hidden layer.
         activation: str. `"gelu"` (exact), `"gelu_tanh"`, `"quick_gelu"`,
-            `"relu"`, or `"swiglu"` for a gated MLP. Defaults to `"gelu"`.
+            `"relu"`, or `"swiglu"`, `"geglu"` for a gated MLP. Defaults to `"gelu"`.
         layer_norm_epsilon: float. Defaults to `1e-6`.
         use_class_token: bool. Defaults to `True`.
         num_register_tokens: int. Further tokens after the class token:
             DINOv2's registers, DeiT's distillation token. Defaults to `0`.
         use_qkv_bias, use_output_bias, use_mlp_bias, use_patch_bias: bool.
-            Whether these projections have a bias. Default to `True`.
+            Whether these projections have a bias; `use_qkv_bias` may be three, of
+            query, key and value. Default to `True`.
         use_layer_scale: bool. Whether a vector scales each residual branch,
             as in DINOv2. Defaults to `False`.
         use_pre_norm: bool. Whether a norm precedes the first block, as in
             CLIP. Defaults to `False`.
+        use_final_norm: bool. Whether a norm follows the last block. Defaults to `True`.
+        use_position_embedding: bool. Whether a table of positions is added to class
+            token and patches. Defaults to `True`.
+        rotary_theta: optional float. The base of rotary positions of the patches, as
+            in DINOv3, see `RotaryPositions`. Defaults to `None`, none.
+        crop_to_patches: bool. Whether the image may have a part, below and to the
+            right, that fills no patch and is not looked at, as SigLIP's 384 px in
+            patches of 14. Defaults to `False`.
         image_mean, image_std: float or 3 floats, on the [0, 1] scale.
             Default to `0.5`.
         **kwargs: `name`, `dtype`.
@@ -85,13 +95,17 @@ class ViTBackbone(SavesWhole, keras.Model):
         use_pre_norm=False,
         image_mean=0.5,
         image_std=0.5,
+        use_final_norm=True,
+        use_position_embedding=True,
+        rotary_theta=None,
+        crop_to_patches=False,
         dtype=None,
         **kwargs,
     ):
         patch_size = (
             (patch_size,) * 2 if isinstance(patch_size, int) else tuple(patch_size)
         )
-        image_shape = check_image_shape(image_shape, patch_size)
+        image_shape = check_image_shape(image_shape, patch_size, crop_to_patches)
         # === Layers ===
         image_normalization = ImageNormalization(
             image_mean, image_std, dtype=dtype, name="image_normalization"
@@ -103,6 +117,7 @@ class ViTBackbone(SavesWhole, keras.Model):
             use_class_token=use_class_token,
             num_register_tokens=num_register_tokens,
             use_bias=use_patch_bias,
+            use_position_embedding=use_position_embedding,
             dtype=dtype,
             name="patch_embedding",
         )
@@ -116,6 +131,8 @@ class ViTBackbone(SavesWhole, keras.Model):
                 use_output_bias=use_output_bias,
                 use_mlp_bias=use_mlp_bias,
                 use_layer_scale=use_layer_scale,
+                rotary_theta=rotary_theta,
+                grid_shape=patch_embedding.grid_shape,
                 dtype=dtype,
                 name=f"block_{i}",
             )
@@ -127,6 +144,8 @@ class ViTBackbone(SavesWhole, keras.Model):
             )
             for name in ("pre_norm", "norm")
         )
+        if not use_final_norm:
+            norm = keras.layers.Identity(dtype=dtype, name="norm")
 
         # === Functional Model ===
         images = keras.Input(image_shape, name="images")
@@ -164,6 +183,10 @@ class ViTBackbone(SavesWhole, keras.Model):
         self.use_pre_norm = use_pre_norm
         self.image_mean = self.image_normalization.mean
         self.image_std = self.image_normalization.std
+        self.use_final_norm = use_final_norm
+        self.use_position_embedding = use_position_embedding
+        self.rotary_theta = rotary_theta
+        self.crop_to_patches = crop_to_patches
 
     def embed(self, images):
         """Images (B, H, W, 3) in [0, 255] -> the first block's tokens (B, T, D)."""
@@ -241,49 +264,16 @@ class ViTBackbone(SavesWhole, keras.Model):
             A `ViTBackbone`. Position embeddings are interpolated
             (bicubically) where `image_shape` asks for another grid.
         """
-        config = {**self.get_config(), **changes}
-        other = type(self).from_config(config)
-        values = [keras.ops.convert_to_numpy(w) for w in self.weights]
-        positions = self.patch_embedding.position_embedding
-        for i, weight in enumerate(self.weights):
-            if weight is positions:
-                values[i] = interpolate_position_embedding(
-                    values[i],
-                    self.patch_embedding.grid_shape,
-                    other.patch_embedding.grid_shape,
-                    antialias=antialias,
-                )
-        other.set_weights(values)
+        other = type(self).from_config({**self.get_config(), **changes})
+        copy_weights(self, other, antialias)
         return other
 
     def get_config(self):
         dtype = self.image_normalization.dtype_policy
         return {
-            **self._architecture(),
+            **architecture(self),
             "dtype": keras.dtype_policies.serialize(dtype),
             "name": self.name,
-        }
-
-    def _architecture(self):
-        return {
-            "image_shape": list(self.image_shape),
-            "patch_size": list(self.patch_size),
-            "num_layers": self.num_layers,
-            "num_heads": self.num_heads,
-            "hidden_dim": self.hidden_dim,
-            "mlp_dim": self.mlp_dim,
-            "activation": self.activation,
-            "layer_norm_epsilon": self.layer_norm_epsilon,
-            "use_class_token": self.use_class_token,
-            "num_register_tokens": self.num_register_tokens,
-            "use_qkv_bias": self.use_qkv_bias,
-            "use_output_bias": self.use_output_bias,
-            "use_mlp_bias": self.use_mlp_bias,
-            "use_patch_bias": self.use_patch_bias,
-            "use_layer_scale": self.use_layer_scale,
-            "use_pre_norm": self.use_pre_norm,
-            "image_mean": self.image_mean,
-            "image_std": self.image_std,
         }
 
     @classmethod

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from keras_memvit.backbones.position_embedding import interpolate_position_embedding
+
 
 def to_numpy(weight):
     """A variable as a float32 array."""
@@ -43,6 +45,31 @@ def copy_patch_projection(target, source):
     target.kernel.assign(to_numpy(source.kernel))
     if target.use_bias:
         target.bias.assign(to_numpy(source.bias))
+
+
+def set_positions(target, positions, grid_shape, antialias=False):
+    """Fills a `PatchEmbedding`'s table, interpolated where its grid is another.
+
+    Args:
+        target: the `PatchEmbedding`.
+        positions: array `(P + N, D)`, the class token's first.
+        grid_shape: `(rows, columns)` of the `N` patches.
+        antialias: bool. Whether to widen the kernel when shrinking.
+    """
+    target.position_embedding.assign(
+        interpolate_position_embedding(
+            positions, grid_shape, target.grid_shape, antialias
+        )
+    )
+
+
+def copy_positions(target, embedding, patch_size):
+    """Copies the table of a CLIP or SigLIP embedding, of square images."""
+    # CLIP keeps the places of its positions among its weights.
+    places = np.asarray(keras.ops.convert_to_numpy(embedding.position_ids))[0]
+    positions = to_numpy(embedding.position_embedding.embeddings)
+    side = embedding.image_size // patch_size
+    set_positions(target, positions[places.astype("int64")], (side, side))
 
 
 def copy_mlp(target, expand, contract):

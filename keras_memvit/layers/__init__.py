@@ -3,6 +3,7 @@
 Imports `tasks`, of which a layer knows no more than a `TaskLayout` says.
 """
 
+from keras_memvit.layers.attention_pooling import AttentionPooling
 from keras_memvit.layers.base_classifier import BaseClassifier
 from keras_memvit.layers.encoder_block import EncoderBlock
 from keras_memvit.layers.image_normalization import ImageNormalization
@@ -12,6 +13,7 @@ from keras_memvit.layers.mlp import MLP
 from keras_memvit.layers.patch_embedding import PatchEmbedding
 
 __all__ = [
+    "AttentionPooling",
     "BaseClassifier",
     "EncoderBlock",
     "ImageNormalization",

@@ -1,7 +1,9 @@
-"""The head that the pretrained backbone came with."""
+"""What the pretrained backbone came with behind its tokens."""
 
 import keras
 from keras import ops
+
+from keras_memvit.layers.attention_pooling import AttentionPooling
 
 POOLINGS = ("token", "gap", "max")
 
@@ -10,11 +12,17 @@ POOLINGS = ("token", "gap", "max")
 class BaseClassifier(keras.layers.Layer):
     """Pooled tokens, an optional tanh layer, and a linear layer to logits.
 
+    The linear layer is a classifier's, or the projection of CLIP's image tower to
+    the space that it shares with the text tower.
+
     Args:
-        num_classes: int.
-        pooling: `"token"` (the class token), `"gap"` (mean over all tokens)
-            or `"max"`.
+        num_classes: int. Width of what is returned.
+        pooling: `"token"` (the class token), `"gap"` (mean over all tokens),
+            `"max"`, or an `AttentionPooling`, SigLIP's.
         intermediate_dim: optional int. Width of a tanh layer before the logits.
+        use_bias: bool. Whether the linear layer has a bias. Defaults to `True`.
+        use_logits: bool. Whether there is the linear layer; without, the pooled
+            tokens are returned, of the width `num_classes`. Defaults to `True`.
         **kwargs: keyword arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -24,53 +32,90 @@ class BaseClassifier(keras.layers.Layer):
         float32 logits of shape `(B, num_classes)`, before any activation.
     """
 
-    def __init__(self, num_classes, pooling="token", intermediate_dim=None, **kwargs):
+    def __init__(
+        self,
+        num_classes,
+        pooling="token",
+        intermediate_dim=None,
+        use_bias=True,
+        use_logits=True,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
-        if pooling not in POOLINGS:
+        if pooling not in POOLINGS and not isinstance(pooling, AttentionPooling):
             raise ValueError(
-                f"`pooling` must be one of {POOLINGS}. Received: pooling={pooling!r}"
+                f"`pooling` must be one of {POOLINGS} or an `AttentionPooling`. "
+                f"Received: pooling={pooling!r}"
             )
         self.num_classes = num_classes
         self.pooling = pooling
         self.intermediate_dim = intermediate_dim
+        self.use_bias = use_bias
+        self.use_logits = use_logits
 
     def build(self, input_shape):
         width = input_shape[-1]
+        if isinstance(self.pooling, AttentionPooling) and not self.pooling.built:
+            self.pooling.build(input_shape)
         if self.intermediate_dim:
-            self.intermediate = keras.layers.Dense(
-                self.intermediate_dim,
-                activation="tanh",
-                dtype=self.dtype_policy,
-                trainable=self.trainable,
-                name="intermediate",
+            self.intermediate = self._dense(
+                "intermediate", width, self.intermediate_dim, activation="tanh"
             )
-            self.intermediate.build((None, width))
             width = self.intermediate_dim
-        self.logits = keras.layers.Dense(
-            self.num_classes,
-            dtype=self.dtype_policy,
-            trainable=self.trainable,
-            name="logits",
-        )
-        self.logits.build((None, width))
+        if self.use_logits:
+            self.logits = self._dense(
+                "logits", width, self.num_classes, use_bias=self.use_bias
+            )
+        elif width != self.num_classes:
+            raise ValueError(
+                f"`num_classes` must be the tokens' width {width} without a linear "
+                f"layer. Received: num_classes={self.num_classes}, use_logits=False"
+            )
+        self.trainable = self.trainable  # of what was made just now, too
+
+    def _dense(self, name, inputs, units, **kwargs):
+        layer = keras.layers.Dense(units, dtype=self.dtype_policy, name=name, **kwargs)
+        layer.build((None, inputs))
+        return layer
 
     def call(self, x):
-        if self.pooling == "token":
+        if isinstance(self.pooling, AttentionPooling):
+            x = self.pooling(x)
+        elif self.pooling == "token":
             x = x[:, 0]
         else:
             x = (ops.mean if self.pooling == "gap" else ops.max)(x, axis=1)
         if self.intermediate_dim:
             x = self.intermediate(x)
-        return ops.cast(self.logits(x), "float32")
+        return ops.cast(self.logits(x) if self.use_logits else x, "float32")
+
+    @property
+    def first_class_token(self):
+        """What a class token starts from where the backbone has none: (D,), or None."""
+        if isinstance(self.pooling, AttentionPooling) and self.built:
+            return ops.convert_to_numpy(self.pooling.probe)[0]
+        return None
 
     def compute_output_shape(self, input_shape):
         return input_shape[0], self.num_classes
 
     def get_config(self):
         config = super().get_config()
+        pooling = self.pooling
+        if isinstance(pooling, AttentionPooling):
+            pooling = keras.saving.serialize_keras_object(pooling)
         config.update(
             num_classes=self.num_classes,
-            pooling=self.pooling,
+            pooling=pooling,
             intermediate_dim=self.intermediate_dim,
+            use_bias=self.use_bias,
+            use_logits=self.use_logits,
         )
         return config
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        if isinstance(config["pooling"], dict):
+            config["pooling"] = keras.saving.deserialize_keras_object(config["pooling"])
+        return cls(**config)

@@ -37,9 +37,14 @@ class BaseStates:
 
     def project(self):
         """Keys and values of the base tokens, each `(B, T, H, d)`."""
+        if self.value is None:
+            self.value = self.attention.split_heads(self.attention.value(self.normed))
+        return self._key(), self.value
+
+    def _key(self):
         if self.key is None:
-            self.key, self.value = self.attention.project(self.normed)
-        return self.key, self.value
+            self.key = self.attention.base_key(self.normed)
+        return self.key
 
     def output(self):
         """The base tokens after this block, `(B, T, D)`."""
@@ -51,11 +56,11 @@ class BaseStates:
     def scores(self, query):
         """Queries `(B, G, H, d)`, or for all examples `(R, H, d)` -> `(B, H, G, T)`."""
         shared = len(query.shape) == 3
-        if self.projects_queries_back:
+        # A rotation differs from token to token, so it does not go into the query.
+        if self.projects_queries_back and self.attention.rotary is None:
             return self._shared_back(query) if shared else self._back(query)
-        key, _ = self.project()
         equation = "rhd,bthd->bhrt" if shared else "bghd,bthd->bhgt"
-        return ops.einsum(equation, query, key)
+        return ops.einsum(equation, query, self._key())
 
     def mean(self, weights):
         """Weighted means of the values: `(B, H, G, T)` -> `(B, G, H, d)`."""

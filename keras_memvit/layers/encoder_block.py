@@ -23,9 +23,10 @@ class EncoderBlock(keras.layers.Layer):
         activation: str. The MLP's activation, see `MLP`. Defaults to `"gelu"`.
         layer_norm_epsilon: float. Defaults to `1e-6`.
         use_qkv_bias, use_output_bias, use_mlp_bias: bool. Whether these
-            projections have a bias. Default to `True`.
+            projections have a bias; `use_qkv_bias` may be three. Default to `True`.
         use_layer_scale: bool. Whether a learned vector scales each residual
             branch, as in DINOv2. Defaults to `False`.
+        rotary_theta, grid_shape: rotary positions, see `MaskedMHA`.
         **kwargs: keyword arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -45,6 +46,8 @@ class EncoderBlock(keras.layers.Layer):
         use_output_bias=True,
         use_mlp_bias=True,
         use_layer_scale=False,
+        rotary_theta=None,
+        grid_shape=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -57,12 +60,16 @@ class EncoderBlock(keras.layers.Layer):
         self.use_output_bias = use_output_bias
         self.use_mlp_bias = use_mlp_bias
         self.use_layer_scale = use_layer_scale
+        self.rotary_theta = rotary_theta
+        self.grid_shape = grid_shape
         # === Layers ===
         self.norm1 = self._norm("norm1")
         self.attention = MaskedMHA(
             num_heads,
             use_qkv_bias=use_qkv_bias,
             use_output_bias=use_output_bias,
+            rotary_theta=rotary_theta,
+            grid_shape=grid_shape,
             dtype=self.dtype_policy,
             name="attention",
         )
@@ -111,9 +118,18 @@ class EncoderBlock(keras.layers.Layer):
 
     def advance(self, x, attended):
         """Tokens (B, T, D) of either stream and what they attended to -> (B, T, D)."""
-        x = x + (attended * self.scale1 if self.use_layer_scale else attended)
-        y = self.mlp(self.norm2(x))
-        return x + (y * self.scale2 if self.use_layer_scale else y)
+        x = self.add_attended(x, attended)
+        return self.add_mlp(x, self.mlp(self.norm2(x)))
+
+    def add_attended(self, x, attended):
+        """`x + s1 * attended`, the first residual."""
+        if self.use_layer_scale:
+            attended = _scaled(attended, self.scale1)
+        return x + attended
+
+    def add_mlp(self, x, y):
+        """`x + s2 * y`, the second residual."""
+        return x + (_scaled(y, self.scale2) if self.use_layer_scale else y)
 
     def compute_output_shape(self, x_shape):
         return x_shape
@@ -130,4 +146,11 @@ class EncoderBlock(keras.layers.Layer):
             use_mlp_bias=self.use_mlp_bias,
             use_layer_scale=self.use_layer_scale,
         )
+        if self.rotary_theta is not None:
+            config.update(rotary_theta=self.rotary_theta, grid_shape=self.grid_shape)
         return config
+
+
+def _scaled(x, scale):
+    # Cast, since the task stream runs outside of this layer's autocast.
+    return x * ops.cast(scale, x.dtype)

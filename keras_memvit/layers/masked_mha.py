@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_memvit.layers.dot_product_attention import dot_product_attention
+from keras_memvit.layers.rotary import RotaryPositions
 from keras_memvit.layers.task_attention import attend_groups
 from keras_memvit.layers.task_attention import group_weights
 from keras_memvit.layers.task_attention import of_group
@@ -26,10 +27,14 @@ class MaskedMHA(keras.layers.Layer):
     Args:
         num_heads: int. Number of attention heads `H`; head width is
             `d = D // H`.
-        use_qkv_bias: bool. Whether query, key and value projections have a
-            bias. Defaults to `True`.
+        use_qkv_bias: bool, or three for query, key and value. Whether these
+            projections have a bias. Defaults to `True`.
         use_output_bias: bool. Whether the output projection has a bias.
             Defaults to `True`.
+        rotary_theta: optional float. Rotates queries and keys of the patches, the
+            last of the base tokens, see `RotaryPositions`; class tokens and memory
+            have no position.
+        grid_shape: `(rows, columns)` of the patches, with `rotary_theta`.
         **kwargs: keyword arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -51,11 +56,26 @@ class MaskedMHA(keras.layers.Layer):
         - [Sandler et al., 2022](https://arxiv.org/abs/2203.15243), Table 1
     """
 
-    def __init__(self, num_heads, use_qkv_bias=True, use_output_bias=True, **kwargs):
+    def __init__(
+        self,
+        num_heads,
+        use_qkv_bias=True,
+        use_output_bias=True,
+        rotary_theta=None,
+        grid_shape=None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
+        if rotary_theta is not None and grid_shape is None:
+            raise ValueError(
+                "`rotary_theta` needs the `grid_shape` of the patches. "
+                f"Received: rotary_theta={rotary_theta}, grid_shape=None"
+            )
         self.num_heads = num_heads
         self.use_qkv_bias = use_qkv_bias
         self.use_output_bias = use_output_bias
+        self.rotary_theta = rotary_theta
+        self.grid_shape = grid_shape
 
     def build(self, x_shape, memory_shape=None):
         hidden_dim = x_shape[-1]
@@ -74,22 +94,43 @@ class MaskedMHA(keras.layers.Layer):
             layer.build((None, inputs))
             return layer
 
-        self.query = dense("query", hidden_dim, inner_dim, self.use_qkv_bias)
-        self.key = dense("key", hidden_dim, inner_dim, self.use_qkv_bias)
-        self.value = dense("value", hidden_dim, inner_dim, self.use_qkv_bias)
+        biases = self.use_qkv_bias
+        biases = biases if isinstance(biases, (list, tuple)) else (biases,) * 3
+        self.query, self.key, self.value = (
+            dense(name, hidden_dim, inner_dim, use_bias)
+            for name, use_bias in zip(("query", "key", "value"), biases, strict=True)
+        )
         self.output_projection = dense(
             "output_projection", inner_dim, hidden_dim, self.use_output_bias
         )
+        self.rotary = None
+        if self.rotary_theta is not None:
+            self.rotary = RotaryPositions(
+                self.grid_shape, self.head_dim, self.rotary_theta
+            )
 
     def call(self, x, memory=None):
-        key, value = self.project(x)
+        key, value = self.base_key(x), self.split_heads(self.value(x))
         if memory is not None:
             key, value = map(_append, (key, value), self.project(memory))
         return self._attend(x, key, value)
 
     def project(self, x):
-        """Keys and values: (..., D) -> (..., H, d) each."""
+        """Keys and values of class tokens or memory: (..., D) -> (..., H, d) each."""
         return tuple(self.split_heads(layer(x)) for layer in (self.key, self.value))
+
+    def base_key(self, x):
+        """Keys of base tokens, with their positions: (B, T, D) -> (B, T, H, d)."""
+        return self.rotate(self.split_heads(self.key(x)))
+
+    def rotate(self, x):
+        """Gives base tokens' queries or keys (B, T, H, d) rotary positions, if any."""
+        return x if self.rotary is None else self.rotary(x)
+
+    def attend(self, queries, x):
+        """Queries `(B, Q, D)` over tokens `(B, T, D)`, no positions -> `(B, Q, D)`."""
+        query = self.split_heads(self.query(queries))
+        return self._merge(dot_product_attention(query, *self.project(x)))
 
     def attend_base(self, base):
         """Every base token over all: `BaseStates` -> (B, T, D)."""
@@ -122,7 +163,7 @@ class MaskedMHA(keras.layers.Layer):
         return self.split_heads(self.query(class_tokens)) / math.sqrt(self.head_dim)
 
     def _attend(self, x, key, value):
-        query = self.split_heads(self.query(x))
+        query = self.rotate(self.split_heads(self.query(x)))
         return self._merge(dot_product_attention(query, key, value))
 
     def split_heads(self, x):
@@ -145,6 +186,8 @@ class MaskedMHA(keras.layers.Layer):
             use_qkv_bias=self.use_qkv_bias,
             use_output_bias=self.use_output_bias,
         )
+        if self.rotary_theta is not None:
+            config.update(rotary_theta=self.rotary_theta, grid_shape=self.grid_shape)
         return config
 
 

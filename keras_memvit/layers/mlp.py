@@ -26,15 +26,17 @@ ACTIVATIONS = {
     "relu": ops.relu,
 }
 
+GATES = {"swiglu": ops.silu, "geglu": gelu}
+
 
 @keras.saving.register_keras_serializable(package="keras_memvit")
 class MLP(keras.layers.Layer):
-    """`W2 act(W1 x)`, or the gated `W2 (silu(a) * b)` with `[a, b] = W1 x`.
+    """`W2 act(W1 x)`, or the gated `W2 (act(a) * b)` with `[a, b] = W1 x`.
 
     Args:
         mlp_dim: int. Width of the hidden layer.
         activation: str, one of `"gelu"`, `"gelu_tanh"`, `"quick_gelu"`,
-            `"relu"`, or `"swiglu"` for the gated form.
+            `"relu"`, or for the gated form `"swiglu"` (silu) or `"geglu"` (exact gelu).
         use_bias: bool. Whether both projections have a bias.
         **kwargs: keyword arguments of `keras.layers.Layer`.
 
@@ -45,12 +47,12 @@ class MLP(keras.layers.Layer):
         A tensor of shape `(B, T, D)`.
 
     Reference:
-        - [Shazeer, 2020](https://arxiv.org/abs/2002.05202) for SwiGLU
+        - [Shazeer, 2020](https://arxiv.org/abs/2002.05202) for gated forms
     """
 
     def __init__(self, mlp_dim, activation="gelu", use_bias=True, **kwargs):
         super().__init__(**kwargs)
-        legal = [*ACTIVATIONS, "swiglu"]
+        legal = [*ACTIVATIONS, *GATES]
         if activation not in legal:
             raise ValueError(
                 f"`activation` must be one of {legal}. "
@@ -62,7 +64,7 @@ class MLP(keras.layers.Layer):
 
     def build(self, input_shape):
         hidden_dim = input_shape[-1]
-        gated = self.activation == "swiglu"
+        gated = self.activation in GATES
         self.expand = keras.layers.Dense(
             self.mlp_dim * (2 if gated else 1),
             use_bias=self.use_bias,
@@ -81,9 +83,9 @@ class MLP(keras.layers.Layer):
     def hidden(self, x):
         """What the second projection takes: (B, T, D) -> (B, T, mlp_dim)."""
         x = self.expand(x)
-        if self.activation == "swiglu":
+        if self.activation in GATES:
             gate, x = ops.split(x, 2, axis=-1)
-            return ops.silu(gate) * x
+            return GATES[self.activation](gate) * x
         return ACTIVATIONS[self.activation](x)
 
     def compute_output_shape(self, input_shape):

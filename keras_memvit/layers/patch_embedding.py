@@ -15,12 +15,15 @@ class PatchEmbedding(keras.layers.Layer):
     `E_pos` covers the class token and the patches.
 
     Args:
-        image_shape: `(height, width, 3)`, multiples of the patch size.
+        image_shape: `(height, width, 3)`. What is left of it below and to the
+            right of the last whole patch is not looked at.
         patch_size: int or `(height, width)`.
         hidden_dim: int. Width `D` of a token.
         use_class_token: bool. Defaults to `True`.
         num_register_tokens: int. Defaults to `0`.
         use_bias: bool. Whether the projection `E` has a bias.
+        use_position_embedding: bool. Whether there is `E_pos`; rotary positions do
+            without. Defaults to `True`.
         **kwargs: keyword arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -41,6 +44,7 @@ class PatchEmbedding(keras.layers.Layer):
         use_class_token=True,
         num_register_tokens=0,
         use_bias=True,
+        use_position_embedding=True,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -52,6 +56,7 @@ class PatchEmbedding(keras.layers.Layer):
         self.use_class_token = use_class_token
         self.num_register_tokens = num_register_tokens
         self.use_bias = use_bias
+        self.use_position_embedding = use_position_embedding
         self.grid_shape = tuple(
             s // p for s, p in zip(self.image_shape, self.patch_size)
         )
@@ -73,16 +78,20 @@ class PatchEmbedding(keras.layers.Layer):
             self.class_token = tokens("class_token", 1)
         if self.num_register_tokens:
             self.register_tokens = tokens("register_tokens", self.num_register_tokens)
-        self.position_embedding = tokens(
-            "position_embedding", self.num_patches + self.use_class_token
-        )
+        self.position_embedding = None
+        if self.use_position_embedding:
+            self.position_embedding = tokens(
+                "position_embedding", self.num_patches + self.use_class_token
+            )
 
     def call(self, images):
         require_images(images, self.image_shape)
         batch = ops.shape(images)[0]
         patches = self._project(images)
-        positions = self.position_embedding.value
-        tokens = [patches + positions[int(self.use_class_token) :]]
+        if self.use_position_embedding:
+            positions = self.position_embedding.value
+            patches = patches + positions[int(self.use_class_token) :]
+        tokens = [patches]
         if self.num_register_tokens:
             tokens.insert(0, self.register_tokens.value)
         if self.use_class_token:
@@ -95,7 +104,7 @@ class PatchEmbedding(keras.layers.Layer):
 
     def add_class_position(self, class_tokens):
         """Adds position 0, which new class tokens share: (K, D) -> (K, D)."""
-        if not self.use_class_token:
+        if not (self.use_class_token and self.use_position_embedding):
             return class_tokens
         position = ops.cast(self.position_embedding[:1], class_tokens.dtype)
         return class_tokens + position
@@ -108,6 +117,8 @@ class PatchEmbedding(keras.layers.Layer):
         """
         (rows, columns), (height, width) = self.grid_shape, self.patch_size
         channels = self.image_shape[-1]
+        if self.image_shape[:2] != (rows * height, columns * width):
+            images = images[:, : rows * height, : columns * width]
         x = ops.reshape(images, (-1, rows, height, columns, width, channels))
         x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
         x = ops.reshape(x, (-1, rows * columns, height * width * channels))
@@ -127,6 +138,7 @@ class PatchEmbedding(keras.layers.Layer):
             use_class_token=self.use_class_token,
             num_register_tokens=self.num_register_tokens,
             use_bias=self.use_bias,
+            use_position_embedding=self.use_position_embedding,
         )
         return config
 

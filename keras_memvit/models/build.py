@@ -31,8 +31,9 @@ def build(
     frozen and needs no adapting is shared.
 
     Args:
-        backbone: a KerasHub ViT, DeiT or DINOv2 backbone, a KerasHub ViT or
-            DeiT image classifier, a KerasCV ViT, a `ViTBackbone`, or a preset
+        backbone: a KerasHub ViT, DeiT, DINOv2, DINOv3, CLIP, MetaCLIP 2 or SigLIP
+            backbone (of the last three also the vision encoder alone), a KerasHub
+            ViT or DeiT image classifier, a KerasCV ViT, a `ViTBackbone`, or a preset
             name, local preset folder or `hf://` handle that KerasHub resolves.
         tasks: a dict `{name: num_classes}` or a list of `TaskSpec`.
         num_memory_tokens: int. Memory tokens per layer for tasks given as a
@@ -55,7 +56,7 @@ def build(
     Returns:
         A `MemoryViT` (unmasked: an `UnmaskedViT`). Images go in as `(B, H, W, 3)` in
         [0, 255]; out comes a dict of logits by task name, and `"base"` for a
-        classifier's own.
+        classifier's own, or the image embedding of CLIP, MetaCLIP 2 and SigLIP.
 
     Raises:
         ValueError: if an argument is not as above; the message says what

@@ -51,7 +51,7 @@ class TwoStreamEncoder(keras.layers.Layer):
         self.tasks = task_layers(self.specs, backbone, self.dtype_policy)
 
     def build(self, input_shape=None):
-        build_tasks(self.tasks, self.backbone)
+        build_tasks(self.tasks, self.backbone, self.classifier)
 
     def call(self, inputs, training=None):
         states, images = _states_or_images(inputs)
@@ -134,14 +134,22 @@ def task_layers(specs, backbone, dtype):
     return tasks
 
 
-def build_tasks(tasks, backbone):
-    """Builds `TaskWeights`; new class tokens start from the pretrained one."""
+def build_tasks(tasks, backbone, classifier=None):
+    """Builds `TaskWeights`; new class tokens start from the pretrained one.
+
+    Where the backbone has none but its classifier pools by a query, they start from
+    that query.
+    """
     embedding = backbone.patch_embedding
     for task in tasks:
         task.build()
         task.built = True
+    pretrained = None
     if embedding.use_class_token:
         pretrained = ops.convert_to_numpy(embedding.class_token)[0]
+    elif classifier is not None:
+        pretrained = classifier.first_class_token
+    if pretrained is not None:
         for task in tasks:
             task.class_token.assign(pretrained)
 

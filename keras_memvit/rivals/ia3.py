@@ -45,10 +45,9 @@ def _scaled(block, x, key_scale, value_scale, hidden_scale):
     """A block's `(B, T, D)` with scales on keys, values and the MLP's hidden layer."""
     normed = block.norm1(x)
     key, value = block.attention.project(normed)  # (B, T, H, d) each
-    key, value = key * key_scale, value * value_scale
+    key, value = block.attention.rotate(key * key_scale), value * value_scale
     base = BaseStates(block, normed, key=key, value=value)
     attended = block.attention.attend_base(base)
-    x = x + (attended * block.scale1 if block.use_layer_scale else attended)
+    x = block.add_attended(x, attended)
     hidden = block.mlp.hidden(block.norm2(x)) * hidden_scale
-    y = block.mlp.contract(hidden)
-    return x + (y * block.scale2 if block.use_layer_scale else y)
+    return block.add_mlp(x, block.mlp.contract(hidden))

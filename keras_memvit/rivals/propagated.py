@@ -40,7 +40,9 @@ class Propagated(HeadClass):
         if layer >= self.num_memories():
             return x
         memory = for_all(self.memory.value[layer], x)
+        end = 1
         if layer:
-            count = x.shape[1] - self.num_memory_tokens
-            x, memory = x[:, :count], x[:, count:] + memory
-        return ops.concatenate([x, memory], axis=1)
+            end += self.num_memory_tokens
+            memory = x[:, 1:end] + memory
+        # The patches stay last: their positions may be rotary.
+        return ops.concatenate([x[:, :1], memory, x[:, end:]], axis=1)
