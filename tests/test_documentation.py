@@ -38,6 +38,8 @@ def what_a_reader_has(backbone, images):
         "keras_memvit": keras_memvit,
         "backbone": backbone,
         "images": images,
+        "pictures": np.concatenate([images, images]),
+        "labels": np.arange(16) % 2,
         "train_images": images,
         "train_labels": digits,
         "val_images": images,
