@@ -3,7 +3,8 @@
     python kill_server.py
 
 reads lines `[verb, folder, seconds]` (None: not killed), and answers each with
-`[exit code, seconds]`. Each runs in a fork of this process, which has imported the
+`[exit code, seconds]`. What saves forever is killed so long after its first file. Each
+runs in a fork of this process, which has imported the
 library and computed nothing.
 """
 
@@ -43,6 +44,7 @@ def save_tasks(folder):
     while True:
         randomize(model.task_layers["a"], seed := seed + 1)
         keras_memvit.save_task(model, "a", folder / "a.safetensors")
+        begun()
 
 
 def save_models(folder):
@@ -50,6 +52,7 @@ def save_models(folder):
     while True:
         randomize(model.task_layers["a"], seed := seed + 1)
         model.save(folder / "a.keras")
+        begun()
 
 
 def precompute(folder):
@@ -92,6 +95,16 @@ VERBS = {
     f.__name__: f
     for f in (save_tasks, save_models, precompute, fit, export, try_recipes)
 }
+FOREVER = ("save_tasks", "save_models")
+PIPE = os.pipe()
+
+
+def begun():
+    """Says that the seconds count from now."""
+    global PIPE
+    if PIPE is not None:
+        os.write(PIPE[1], b"x")
+        PIPE = None
 
 
 def in_fork(verb, folder):
@@ -112,6 +125,8 @@ def main():
         pid = os.fork()
         if pid == 0:
             in_fork(verb, folder)
+        if verb in FOREVER:
+            os.read(PIPE[0], 1)  # the first file is there
         if seconds is not None:
             time.sleep(seconds)
             os.kill(pid, signal.SIGKILL)
