@@ -5,6 +5,7 @@ from keras_memvit import layers
 from keras_memvit import plot
 from keras_memvit import readouts
 from keras_memvit import recipes
+from keras_memvit.backbones.text_head import text_head
 from keras_memvit.backbones.vit_backbone import ViTBackbone
 from keras_memvit.models.build import build
 from keras_memvit.models.compose import concatenate
@@ -45,4 +46,5 @@ __all__ = [
     "recipes",
     "save_task",
     "select",
+    "text_head",
 ]

@@ -34,6 +34,10 @@ LAYERS = {
         ),
         (2, 5, 8),
     ),
+    "TextClassifier": (
+        lambda: layers.TextClassifier(4, layers.BaseClassifier(6, use_bias=False)),
+        (2, 5, 8),
+    ),
     "BaseClassifier": (lambda: layers.BaseClassifier(4, "gap", 6), (2, 5, 8)),
 }
 

@@ -104,13 +104,12 @@ def convert(source, *, image_shape=None, image_mean=None, image_std=None, dtype=
         return _adapt(source, image_shape, image_mean, image_std, dtype), None
     model = source
     source = model.backbone if _match(model, _CLASSIFIERS) else model
-    name = _match(source, _FAMILIES)
-    if name is None:
+    family = family_of(source)
+    if family is None:
         raise ValueError(
             "`backbone` is of an unknown kind. Known kinds: "
             f"{'; '.join(KNOWN_BACKBONES)}. Received: {_describe(model)}"
         )
-    family = _FAMILIES[name]
     encoder = getattr(source, "vision_encoder", source)  # of image and text towers
     dtype = float32_variables(dtype or encoder.dtype_policy)
     mean, std = statistics or _own_statistics(model) or family.statistics
@@ -148,6 +147,11 @@ def _adapt(backbone, image_shape, image_mean, image_std, dtype):
     if changes or backbone.trainable_variables:
         return backbone.replicate(**changes)
     return backbone
+
+
+def family_of(source):
+    """The `Family` of a backbone object, or None."""
+    return _FAMILIES.get(_match(source, _FAMILIES))
 
 
 def _match(source, kinds):

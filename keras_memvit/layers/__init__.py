@@ -11,6 +11,7 @@ from keras_memvit.layers.masked_mha import MaskedMHA
 from keras_memvit.layers.memory_tokens import MemoryTokens
 from keras_memvit.layers.mlp import MLP
 from keras_memvit.layers.patch_embedding import PatchEmbedding
+from keras_memvit.layers.text_classifier import TextClassifier
 
 __all__ = [
     "AttentionPooling",
@@ -21,4 +22,5 @@ __all__ = [
     "MaskedMHA",
     "MemoryTokens",
     "PatchEmbedding",
+    "TextClassifier",
 ]

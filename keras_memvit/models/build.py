@@ -24,6 +24,7 @@ def build(
     image_mean: float | Sequence[float] | None = None,
     image_std: float | Sequence[float] | None = None,
     dtype: Any = None,
+    classifier: Any = None,
 ) -> MemoryViT | UnmaskedViT:
     """Adds tasks with learnable memory to a pretrained Vision Transformer.
 
@@ -52,6 +53,8 @@ def build(
             model's family.
         dtype: optional dtype policy such as `"mixed_bfloat16"`. Defaults to
             the backbone's. Task variables are float32 in any case.
+        classifier: optional layer from normed tokens to `"base"` in place of the
+            backbone's own, such as a `keras_memvit.text_head`.
 
     Returns:
         A `MemoryViT` (unmasked: an `UnmaskedViT`). Images go in as `(B, H, W, 3)` in
@@ -78,7 +81,7 @@ def build(
             f"Received: attention={attention!r}"
         )
     specs = parse_tasks(tasks, num_memory_tokens, readout)
-    backbone, classifier = convert(
+    backbone, own = convert(
         backbone,
         image_shape=image_shape,
         image_mean=image_mean,
@@ -87,6 +90,8 @@ def build(
     )
     if attention == "unmasked":
         return UnmaskedViT(backbone, specs)
-    model = MemoryViT(backbone, specs, classifier=classifier)
+    model = MemoryViT(
+        backbone, specs, classifier=own if classifier is None else classifier
+    )
     model.remember()
     return model
