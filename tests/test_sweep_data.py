@@ -60,6 +60,7 @@ def test_equal_accuracies_are_ordered_by_loss():
             "num_memory_tokens": 1,
             "val_accuracy": accuracy,
             "val_loss": loss,
+            "diverged": None,
         }
         for rate, seed, accuracy, loss in [
             (0.1, 0, 0.7, 3.0),

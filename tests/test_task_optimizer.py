@@ -53,6 +53,7 @@ def test_averages_of_a_task_without_labels_are_its_values(frequency, images):
 
 
 @pytest.mark.parametrize("bad", BAD)
+@pytest.mark.filterwarnings("ignore:The loss of task 'b'")
 def test_with_loss_scaling_a_task_without_finite_gradients_is_skipped(bad, images):
     model = start_tasks(TASKS, scaled(initial_scale=1024.0, dynamic_growth_steps=3))
     before = snapshot(model.task_layers["b"].weights)
@@ -91,6 +92,7 @@ def test_a_scale_that_is_too_high_comes_down_until_the_task_trains(images):
 
 
 @pytest.mark.parametrize("bad", BAD)
+@pytest.mark.filterwarnings("ignore:The loss of task 'b'")
 def test_without_loss_scaling_a_diverged_task_changes_no_other(bad, images):
     model = start_tasks(TASKS)
     model.fit(images, LABELS, sample_weight=spoil("b", BAD[bad]), epochs=2, verbose=0)

@@ -55,8 +55,10 @@ class BaseClassifier(keras.layers.Layer):
 
     def build(self, input_shape):
         width = input_shape[-1]
-        if isinstance(self.pooling, AttentionPooling) and not self.pooling.built:
-            self.pooling.build(input_shape)
+        if isinstance(self.pooling, AttentionPooling):
+            self.pooling.trainable = self.trainable
+            if not self.pooling.built:
+                self.pooling.build(input_shape)
         if self.intermediate_dim:
             self.intermediate = self._dense(
                 "intermediate", width, self.intermediate_dim, activation="tanh"
@@ -71,10 +73,15 @@ class BaseClassifier(keras.layers.Layer):
                 f"`num_classes` must be the tokens' width {width} without a linear "
                 f"layer. Received: num_classes={self.num_classes}, use_logits=False"
             )
-        self.trainable = self.trainable  # of what was made just now, too
 
     def _dense(self, name, inputs, units, **kwargs):
-        layer = keras.layers.Dense(units, dtype=self.dtype_policy, name=name, **kwargs)
+        layer = keras.layers.Dense(
+            units,
+            dtype=self.dtype_policy,
+            trainable=self.trainable,
+            name=name,
+            **kwargs,
+        )
         layer.build((None, inputs))
         return layer
 
