@@ -13,7 +13,8 @@ from keras_memvit.recipes import trials
 from keras_memvit.recipes.ridge import fit_ridge
 from keras_memvit.recipes.temperature import fit_temperature
 
-QUICK = [Candidate("class_token", 1, 1e-2), Candidate("side", 1, 6e-3, 0.1)]
+MEMORY = Candidate("class_token", 1, 1e-2)
+SIDE = Candidate("side", 1, 6e-3, 0.1)
 
 
 def pictures(num=60, seed=0):
@@ -29,8 +30,8 @@ def pictures(num=60, seed=0):
 def quickly(tmp_path):
     """Arguments that make `learn` fast."""
     return {
-        "candidates": QUICK,
-        "epochs": 6,
+        "candidates": [MEMORY],
+        "epochs": 4,  # one round: compiling is what takes time
         "cache": tmp_path / "cache",
         "verbose": 0,
     }
@@ -38,8 +39,9 @@ def quickly(tmp_path):
 
 def test_it_learns_saves_and_answers_as_it_says(tmp_path, quickly):
     backbone = make_backbone(num_layers=1)
+    options = quickly | {"candidates": [MEMORY, SIDE], "epochs": 6}  # two rounds
     result = learn(
-        pictures(), backbone, name="colour", output=tmp_path / "tasks", **quickly
+        pictures(), backbone, name="colour", output=tmp_path / "tasks", **options
     )
     assert [row["candidate"] for row in result.table].count("ridge head") == 1
     assert len(result.table) == 3
@@ -53,10 +55,8 @@ def test_it_learns_saves_and_answers_as_it_says(tmp_path, quickly):
     assert np.mean(logits.argmax(-1) == labels) > 0.9
     card = json.loads((tmp_path / "tasks" / "colour.json").read_text())
     assert card["table"] == result.table and card["class_names"] == ["0", "1", "2"]
-    assert (
-        "ridge head" in str(result)
-        and "base outputs differ by 0.0" in str(result).lower()
-    )
+    assert "ridge head" in str(result)
+    assert "Base outputs differ by 0.0" in str(result)
 
 
 def test_what_was_done_is_not_done_again(quickly, monkeypatch):
@@ -84,15 +84,15 @@ def test_after_an_interrupt_the_finished_candidates_are_kept(quickly, monkeypatc
         return real(backbone, candidates, *args, **options)
 
     monkeypatch.setattr(trials, "held_out_logits", interrupted)
+    options = quickly | {"candidates": [MEMORY, SIDE]}
     with pytest.raises(KeyboardInterrupt):
-        learn(pictures(), backbone, **quickly)
-    learn(pictures(), backbone, **quickly)
+        learn(pictures(), backbone, **options)
+    learn(pictures(), backbone, **options)
     assert calls[1] == calls[2] and calls.count(calls[0]) == 1
 
 
 def test_where_a_class_has_few_images_all_are_judged(quickly):
-    options = quickly | {"candidates": QUICK[:1]}
-    result = learn(pictures(12), make_backbone(num_layers=1), **options)
+    result = learn(pictures(12), make_backbone(num_layers=1), **quickly)
     shares = {row["val_accuracy"] * 12 for row in result.table}
     assert all(abs(share - round(share)) < 1e-6 for share in shares)
     assert max(shares) >= 10
@@ -100,11 +100,11 @@ def test_where_a_class_has_few_images_all_are_judged(quickly):
 
 def test_a_budget_bounds_bytes_candidates_and_seconds(quickly):
     backbone = make_backbone(num_layers=1)
-    options = quickly | {"candidates": QUICK}
+    options = quickly | {"candidates": [MEMORY, SIDE]}
     small = learn(pictures(), backbone, budget="1kB", **options)
     assert all(row["bytes"] <= 1000 for row in small.table)
-    two = learn(pictures(), backbone, budget={"candidates": 2}, **options)
-    assert len(two.table) == 2
+    one = learn(pictures(), backbone, budget={"candidates": 1}, **options)
+    assert len(one.table) == 1
     at_once = learn(pictures(), backbone, budget=1e-9, **options)
     assert [row["candidate"] for row in at_once.table] == ["ridge head"]
     assert at_once.model.task_layers["task"].spec.num_memory_tokens == 1
