@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import keras_memvit
+from keras_memvit.recipes import candidates
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
@@ -60,6 +61,9 @@ def test_code_runs(page, backbone, images, monkeypatch, tmp_path):
             pytest.skip("the artefact is TensorFlow's from every backend: tested there")
         pytest.importorskip("tensorflow")
         pytest.importorskip("tensorflow_serving")
+    monkeypatch.setenv("KERAS_MEMVIT_CACHE", str(tmp_path / "cache"))
+    # A reader's `learn` tries more; what takes time here is compiling.
+    monkeypatch.setattr(candidates, "AUTO", candidates.AUTO[:2])
     if any("export_onnx" in code for code in CODE[page]):
         pytest.importorskip("tf2onnx")
     hub, scope = what_a_reader_has(backbone, images)
