@@ -1,9 +1,13 @@
-"""The quickstart's data: two bundled image sets."""
+"""Bundled image sets, or a folder of class folders, as arrays to train and to test."""
 
 import dataclasses
+import pathlib
+import re
 
 import numpy as np
 from PIL import Image
+
+import keras_memvit
 
 
 @dataclasses.dataclass
@@ -35,6 +39,29 @@ def faces(size, num_train=None, num_test=None, seed=0):
     images = _resize_gray(lfw_subset(), size)
     names, labels = ["no face", "face"], np.repeat([1, 0], 100)
     return split("faces", names, images, labels, num_train, num_test, seed)
+
+
+def folder(path, size, num_train=None, num_test=None, seed=0):
+    """The user's own task: a folder that holds one folder of images per class.
+
+    The task gets the folder's name. Files that cannot be used are listed in a
+    warning. Where the folder has parts to train and to validate, they are joined.
+
+    Raises:
+        ValueError: `path` is not a folder, or holds fewer than two classes
+            with at least two readable images each.
+    """
+    path = pathlib.Path(path).expanduser().resolve()
+    if not path.is_dir():
+        raise ValueError(
+            "`data` must be a folder with one folder of images per class. "
+            f"Received: data={path}"
+        )
+    found = keras_memvit.data.load(path, image_size=size, augment=None)
+    parts = found.train.arrays(), found.validation.arrays()
+    images, labels = map(np.concatenate, zip(*parts))
+    name = _task_name(path.name)
+    return split(name, found.class_names, images, labels, num_train, num_test, seed)
 
 
 def split(name, class_names, images, labels, num_train=None, num_test=None, seed=0):
@@ -76,3 +103,9 @@ def _resize_gray(images, size):
     """Grey images (B, H, W) in [0, 1] -> uint8 (B, size, size, 3)."""
     images = np.round(255 * images).astype("uint8")
     return np.stack([_resize(Image.fromarray(image), size) for image in images])
+
+
+def _task_name(folder_name):
+    """A legal task name: letters, digits, `_` and `-`, and not "base"."""
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", folder_name).lstrip("_-")
+    return name if name not in ("", "base") else "data"
