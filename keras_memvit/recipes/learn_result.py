@@ -22,7 +22,8 @@ class LearnResult:
             `learning_rate`, `epochs`, `val_accuracy`, `val_loss` (at its best
             temperature), `bytes` of its task file. Those that were dropped after the
             first epochs have fewer `epochs`.
-        val_accuracy: float, of the chosen candidate, on images it did not see.
+        val_accuracy: float, of the chosen candidate, on images that it did not train
+            on then. They chose it, so it is a little higher than on further images.
         temperature: float. What the head was divided by, so that probabilities are
             calibrated.
         class_names: list of str, by label.
@@ -48,7 +49,8 @@ class LearnResult:
         chosen = (
             f"'{self.name}': {len(self.class_names)} classes, {self.num_images} "
             f"images. Chosen: {self.candidate.words}, {100 * self.val_accuracy:.1f} % "
-            f"on images it had not seen. Base outputs differ by {self.base_difference}."
+            f"on the held-out images that chose it. Base outputs differ by "
+            f"{self.base_difference}."
         )
         saved = f"\nSaved as {self.path}" if self.path else ""
         return f"{text_table(self.table)}\n{chosen}{saved}"
