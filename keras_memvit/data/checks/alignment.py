@@ -19,8 +19,9 @@ def aligned_distance(first, second):
     contrast so that it comes as near to the second as it can, by Gauss-Newton steps
     from where it is: `second(x, y) = gain first(a x + b, c y + d) + offset`. The
     distance is the root mean square of what is left, over the standard deviation of
-    the second: 0 for one picture, near 1 for two that have nothing in common. Beyond
-    a change of 15 % of a side it is infinite.
+    the second: 0 for one picture, near 1 for two that have nothing in common. It is
+    that of the grey pictures, or half of the coloured ones' where that is more, since
+    JPEG files keep colours coarsely. Beyond a change of 15 % of a side it is infinite.
 
     Args:
         first, second: arrays `(P, S, S, 3)`, small pictures in [0, 255].
@@ -59,9 +60,12 @@ def _distances(first, second):
         place[rows] += _step(moved, wanted[rows], inside, grid)
         if step == LOOK:
             rows = rows[nearest[rows] < FAR]
+            if not len(rows):
+                break
     found = np.full(len(first), np.inf)
     moved, inside = _sample(first[rows], best_place[rows], grid)
-    found[rows] = _left(moved, second[rows], inside, best_place[rows])
+    coloured = _left(moved, second[rows], inside, best_place[rows])
+    found[rows] = np.maximum(nearest[rows], coloured / 2)
     return found
 
 
@@ -78,21 +82,22 @@ def _sample(pictures, place, grid):
         gap = abs(at[..., None] - np.arange(len(line), dtype="float32"))
         weights.append(np.maximum(1 - gap, 0))  # (P, S, S): from, to
     count, side, _, channels = pictures.shape
-    lower = weights[1] @ pictures.reshape(count, side, -1)
+    lower = weights[1] @ pictures.reshape(count, side, side * channels)
     lower = lower.reshape(count, side, side, channels).swapaxes(1, 2)
-    moved = weights[0] @ lower.reshape(count, side, -1)
+    moved = weights[0] @ lower.reshape(count, side, side * channels)
     moved = moved.reshape(count, side, side, channels).swapaxes(1, 2)
     return moved, inside[1][:, :, None] & inside[0][:, None, :]
 
 
 def _step(moved, wanted, inside, grid):
     """What to add to the places, by least squares with gain and offset."""
+    count, pixels = len(moved), moved.shape[1] * moved.shape[2]
     grey, across, down = np.moveaxis(moved, -1, 0)
     columns = [across * grid[0], across, down * grid[1], down, grey, np.ones_like(grey)]
     matrix = np.stack(columns, -1) * inside[..., None]
-    matrix = matrix.reshape(len(grey), -1, 6)
+    matrix = matrix.reshape(count, pixels, 6)
     # The gain is near 1, so that the change of place need not be divided by it.
-    target = ((wanted - grey) * inside).reshape(len(grey), -1, 1)
+    target = ((wanted - grey) * inside).reshape(count, pixels, 1)
     normal = matrix.transpose(0, 2, 1) @ matrix
     normal += (1e-6 * np.einsum("pii->p", normal) + 1e-6)[:, None, None] * np.eye(6)
     step = np.linalg.solve(normal, matrix.transpose(0, 2, 1) @ target)[:, :4, 0]
@@ -114,5 +119,5 @@ def _left(moved, wanted, inside, place):
     found = np.sqrt(rest) / np.maximum(np.sqrt(contrast), FLAT)
     outside = abs(place[:, [0, 2]] - 1).max(1) > MAX_SCALE
     outside |= abs(place[:, [1, 3]]).max(1) > MAX_SHIFT
-    outside |= count < OVERLAP * inside[0].size
+    outside |= count < OVERLAP * inside.shape[1] * inside.shape[2]
     return np.where(outside, np.inf, found[:, 0, 0, 0])
