@@ -76,7 +76,7 @@ def test_leaks_and_labels_that_contradict_each_other(folder):
     (leak,) = check(folder).leaks
     assert leak.parts == ["test", "train"] or leak.parts == ["train", "test"]
     assert leak.disagrees and set(leak.classes) == {"a", "b"}
-    assert leak.kind == "near" and 0 < leak.distance < 0.08
+    assert leak.kind == "near" and 0 < leak.distance < 0.06
 
 
 def test_pictures_that_only_resemble_each_other_are_no_copies():

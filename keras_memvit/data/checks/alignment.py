@@ -5,10 +5,12 @@ import numpy as np
 MAX_SCALE = 0.15  # a crop may take so much of a side
 MAX_SHIFT = 0.15
 STEPS = 10
-LOOK = 3  # after so many steps, pairs that are still far apart are given up
+LOOK = 2  # after so many steps, pairs that are still far apart are given up
 FAR = 0.35
 BATCH = 256
 FLAT = 4.0  # grey levels: contrast below which noise would decide
+DARK, BRIGHT = 2, 253  # what is beyond may have been clipped
+CLEAR = 0.1  # share of the picture that must not be
 OVERLAP = 0.6  # share of the picture that must be compared
 
 
@@ -106,17 +108,23 @@ def _step(moved, wanted, inside, grid):
 
 def _left(moved, wanted, inside, place):
     """What gain and offset leave of the difference, over the contrast."""
-    mask = inside[..., None]
-    count = np.maximum(inside.sum((1, 2)), 1)
-    # Colours have one gain and one offset, so that they must agree.
-    size = (count * moved.shape[-1])[:, None, None, None]
+    mask = inside[..., None].astype("float32")
+    count = inside.sum((1, 2))
     axes = {"axis": (1, 2, 3), "keepdims": True}
-    first = (moved - (moved * mask).sum(**axes) / size) * mask
-    second = (wanted - (wanted * mask).sum(**axes) / size) * mask
-    gain = (first * second).sum(**axes) / ((first**2).sum(**axes) + 1e-6)
-    rest = ((second - np.clip(gain, 0.5, 2.0) * first) ** 2).sum(**axes) / size
-    contrast = (second**2).sum(**axes) / size
-    found = np.sqrt(rest) / np.maximum(np.sqrt(contrast), FLAT)
+    size = np.maximum(count * moved.shape[-1], 1)[:, None, None, None]
+    # What is black or white may have been clipped: it does not say how bright.
+    clear = mask * ((wanted > DARK) & (wanted < BRIGHT))
+    clear = np.where(clear.sum(**axes) > CLEAR * size, clear, mask)
+    sure = np.maximum(clear.sum(**axes), 1)
+    # Colours have one gain and one offset, so that they must agree.
+    first = moved - (moved * clear).sum(**axes) / sure
+    mean = (wanted * clear).sum(**axes) / sure
+    gain = (first * (wanted - mean) * clear).sum(**axes)
+    gain = np.clip(gain / ((first**2 * clear).sum(**axes) + 1e-6), 0.5, 2.0)
+    rest = wanted - np.clip(gain * first + mean, 0, 255)
+    contrast = (wanted - (wanted * mask).sum(**axes) / size) * mask
+    found = np.sqrt(((rest * mask) ** 2).sum(**axes) / size)
+    found /= np.maximum(np.sqrt((contrast**2).sum(**axes) / size), FLAT)
     outside = abs(place[:, [0, 2]] - 1).max(1) > MAX_SCALE
     outside |= abs(place[:, [1, 3]]).max(1) > MAX_SHIFT
     outside |= count < OVERLAP * inside.shape[1] * inside.shape[2]

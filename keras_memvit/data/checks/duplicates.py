@@ -6,8 +6,8 @@ from keras_memvit.data.checks.alignment import aligned_distance
 from keras_memvit.data.checks.hashes import close_pairs
 from keras_memvit.data.checks.hashes import perceptual_hashes
 
-MOST_SIGNS = 12  # of 63: what may differ for two pictures to be compared further
-NEAR = 0.08  # aligned distance up to which they are one picture
+MOST_SIGNS = 14  # of 63: what may differ for two pictures to be compared further
+NEAR = 0.06  # aligned distance up to which they are one picture
 
 
 def duplicate_groups(looks):
