@@ -26,8 +26,9 @@ class TaskModel(SavesWhole, TaskTrainer, keras.Model):
         self.encoder = encoder
         self.backbone = encoder.backbone
         self.specs = encoder.specs
+        layers = self.task_layers
         for name in frozen_tasks:
-            self.task_layers[name].trainable = False
+            layers[name].trainable = False
 
     @property
     def task_layers(self):
