@@ -233,7 +233,9 @@ def test_scaled_images_are_spoken_of_once(scale, call, images):
         "predict batches": lambda: model.predict(
             Batches([(images, LABELS["a"])]), verbose=0
         ),
-        "predict generator": lambda: model.predict((b for b in [(images,)]), verbose=0),
+        "predict generator": lambda: model.predict(
+            (batch for batch in [(images,)]), steps=1, verbose=0
+        ),
     }[call]
     with pytest.warns(UserWarning, match=r"Images must be in \[0, 255\]"):
         act()
@@ -257,7 +259,7 @@ def test_looking_at_the_first_batch_takes_none_away(images):
         model.predict(images / np.float32(255), verbose=0)
     for _ in range(2):
         batches = ((part,) for part in (images[:4], images[4:]))
-        found = model.predict(batches, verbose=0)["a"]
+        found = model.predict(batches, steps=2, verbose=0)["a"]
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
