@@ -2,12 +2,13 @@
 
 import keras
 
+from keras_memvit.backbones.not_quantized import NotQuantized
 from keras_memvit.backbones.saves_whole import SavesWhole
 from keras_memvit.models.task_summary import task_summary
 from keras_memvit.training.trainer import TaskTrainer
 
 
-class TaskModel(SavesWhole, TaskTrainer, keras.Model):
+class TaskModel(NotQuantized, SavesWhole, TaskTrainer, keras.Model):
     """A functional model around an encoder that has `backbone`, `specs`, `tasks`.
 
     Args:
