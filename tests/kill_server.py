@@ -22,6 +22,7 @@ from conftest import make_backbone
 from conftest import randomize
 
 import keras_memvit
+from keras_memvit import recipes
 from keras_memvit.files.atomic import write_whole
 from keras_memvit.recipes import resume
 from keras_memvit.recipes import sweep
@@ -91,9 +92,19 @@ def try_recipes(folder):
     write_whole(folder / "table.txt", str(result))
 
 
+def learn(folder):
+    images, labels = dataset(30)
+    images[np.arange(30), :, :, labels] //= 2  # something to see
+    recipes.learn(
+        (images, labels), make_backbone(num_layers=1), name="a", output=folder / "out",
+        candidates=[recipes.Candidate("class_token", 1, 1e-2)], epochs=6,
+        cache=folder / "cache", verbose=0,
+    )  # fmt: skip
+
+
 VERBS = {
     f.__name__: f
-    for f in (save_tasks, save_models, precompute, fit, export, try_recipes)
+    for f in (save_tasks, save_models, precompute, fit, export, try_recipes, learn)
 }
 FOREVER = ("save_tasks", "save_models")
 PIPE = os.pipe()

@@ -79,3 +79,60 @@ def test_the_best_values_come_back_beside_averages(images):
     best = scripted.weights[1]["a"]
     for path, value in snapshot(model.task_layers["a"].weights).items():
         np.testing.assert_array_equal(value, best[path])
+
+
+class ScriptedMetrics(Scripted):
+    """Logs under whole names."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        logs.update({k: v[epoch] for k, v in self.metrics.items()})
+
+
+def two_that_stop(**options):
+    """By losses "a" is finished after epoch 2, by scores "b" after epoch 3."""
+    scripted = ScriptedMetrics({"a": [3, 2, 9, 9, 9, 9], "b": [6, 5, 4, 3, 2, 1]})
+    scripted.metrics = {
+        "val_a_score": [1, 2, 3, 4, 5, 6],
+        "val_b_score": [1, 2, 3, 0, 0, 0],
+    }
+    stop = keras_memvit.recipes.TaskEarlyStopping
+    by_loss, by_score = stop(patience=1, **options), stop("val_score", patience=1)
+    return scripted, by_loss, by_score
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_two_may_stop_tasks_by_different_metrics(turned, images):
+    model = start_tasks(TASKS)
+    scripted, by_loss, by_score = two_that_stop(restore_best_weights=True)
+    both = [by_score, by_loss] if turned else [by_loss, by_score]
+    history = model.fit(
+        images, LABELS, epochs=6, callbacks=[scripted, *both], verbose=0
+    )
+    assert (by_loss.finished, by_score.finished) == ({"a": 2}, {"b": 3})
+    assert len(history.epoch) == 4  # both have finished
+    for path, value in snapshot(model.task_layers["a"].weights).items():
+        np.testing.assert_array_equal(value, scripted.weights[1]["a"][path])
+        np.testing.assert_array_equal(value, scripted.weights[3]["a"][path])
+
+
+BACKUPS = {
+    "Keras": lambda path: keras.callbacks.BackupAndRestore(
+        path, delete_checkpoint=False
+    ),
+    "ours": lambda path: keras_memvit.recipes.resume(path / "run", keep=True),
+}
+
+
+@pytest.mark.parametrize("whose", BACKUPS)
+def test_two_go_on_where_both_stood(whose, images, tmp_path):
+    for epochs in (3, 6):  # ended, and taken up
+        model = start_tasks(TASKS)
+        scripted, by_loss, by_score = two_that_stop(restore_best_weights=True)
+        backup = BACKUPS[whose](tmp_path)
+        callbacks = [scripted, by_loss, by_score, backup]
+        history = model.fit(
+            images, LABELS, epochs=epochs, callbacks=callbacks, verbose=0
+        )
+    assert history.epoch == [3]
+    assert (by_loss.finished, by_score.finished) == ({"a": 2}, {"b": 3})

@@ -214,7 +214,14 @@ SCALES = {"to 1": lambda x: x / 255, "normalised": lambda x: (x / 255 - 0.5) / 0
 
 
 @pytest.mark.parametrize(
-    "call, scale", [("fit", "to 1"), ("batches", "normalised"), ("predict", "to 1")]
+    "call, scale",
+    [
+        ("fit", "to 1"),
+        ("batches", "normalised"),
+        ("predict", "to 1"),
+        ("predict batches", "to 1"),
+        ("predict generator", "normalised"),
+    ],
 )
 def test_scaled_images_are_spoken_of_once(scale, call, images):
     model = start_tasks({"a": 3}, run_eagerly=EAGER)
@@ -223,6 +230,12 @@ def test_scaled_images_are_spoken_of_once(scale, call, images):
         "fit": lambda: model.fit(images, LABELS["a"], verbose=0),
         "batches": lambda: model.fit(Batches([(images, LABELS["a"])]), verbose=0),
         "predict": lambda: model.predict(images, verbose=0),
+        "predict batches": lambda: model.predict(
+            Batches([(images, LABELS["a"])]), verbose=0
+        ),
+        "predict generator": lambda: model.predict(
+            (batch for batch in [(images,)]), steps=1, verbose=0
+        ),
     }[call]
     with pytest.warns(UserWarning, match=r"Images must be in \[0, 255\]"):
         act()
@@ -236,6 +249,18 @@ def test_images_as_they_are_meant_are_not_spoken_of(kind, images):
     images[:4] = 0  # a batch of black ones
     model.fit(images, LABELS["a"], batch_size=4, verbose=0)
     model.predict(images, batch_size=4, verbose=0)
+    model.predict(Batches([(images, LABELS["a"])]), verbose=0)
+
+
+def test_looking_at_the_first_batch_takes_none_away(images):
+    model = start_tasks({"a": 3}, run_eagerly=EAGER)
+    expected = model.predict(images, verbose=0)["a"]
+    with pytest.warns(UserWarning, match=r"Images must be in \[0, 255\]"):
+        model.predict(images / np.float32(255), verbose=0)
+    for _ in range(2):
+        batches = ((part,) for part in (images[:4], images[4:]))
+        found = model.predict(batches, steps=2, verbose=0)["a"]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_arguments_come_in_keras_order(images, capsys):

@@ -23,31 +23,61 @@ def store(data, path, **options):
 
 
 class Shuffled(keras.utils.PyDataset):
-    """Another order in each pass."""
+    """Another order in each pass, and images that `augment` changes."""
 
-    def __init__(self, images, labels):
+    def __init__(self, images, labels, augment=None):
         super().__init__()
         self.images, self.labels = images, labels
         self.rng = np.random.default_rng(0)
+        self.augment = augment
+        self.permutation = self.rng.permutation
 
     def __len__(self):
         return 2
 
     def __getitem__(self, index):
         if index == 0:
-            self.order = self.rng.permutation(8)
+            self.order = self.permutation(8)
         rows = self.order[4 * index : 4 * index + 4]
-        return self.images[rows], self.labels[rows]
+        images = self.images[rows]
+        images = self.augment(images, self.rng) if self.augment else images
+        return images, self.labels[rows]
+
+
+def noise(images, rng):
+    return images.astype("float32") + rng.random(images.shape, "float32")
+
+
+def mirror_some(images, rng):
+    mirrored = rng.random(len(images)) < 0.5
+    return np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
 
 
 def test_a_shuffled_data_set_has_no_views(images, tmp_path):
-    data = Shuffled(images, LABELS)
+    data = Shuffled(images, LABELS, noise)
     with pytest.raises(ValueError, match=r"same order.*shuffling off.*\['labels'\]"):
         store(data, tmp_path, views=2)
     rng = np.random.default_rng(0)  # one pass is whole, and has its own labels
     order = rng.permutation(8)
     one = store(Shuffled(images, LABELS), tmp_path / "one")
     np.testing.assert_array_equal(one.targets["labels"], LABELS[order])
+
+
+@pytest.mark.parametrize("augment", [None, mirror_some])
+def test_views_are_not_paired_by_labels_alone(augment, images, tmp_path):
+    data = Shuffled(images, np.zeros(8, "int64"), augment)
+    with pytest.raises(ValueError, match=r"same images in the same order.* of view 1"):
+        store(data, tmp_path, views=2)
+
+
+def test_images_that_change_in_place_are_views(images, tmp_path):
+    """Doubles among them too, one of which may be mirrored as the other was."""
+    images = images[[0, 1, 2, 3, 0, 1, 6, 7]]
+    for name, augment in (("noise", noise), ("mirror", mirror_some)):
+        data = Shuffled(images, LABELS, augment)
+        data.permutation = np.arange
+        made = store(data, tmp_path / name, views=3)
+        assert (made.num_images, made.num_views) == (8, 3)
 
 
 def test_a_second_call_with_other_labels_is_refused(images, tmp_path):
@@ -82,3 +112,9 @@ def test_an_endless_data_set_of_keras_is_refused(images, tmp_path):
 
     with pytest.raises(ValueError, match="endless Endless"):
         store(Endless(), tmp_path)
+
+
+def test_scaled_images_are_spoken_of(images, tmp_path):
+    data = Shuffled(images / np.float32(255), LABELS)
+    with pytest.warns(UserWarning, match=r"Images must be in \[0, 255\]"):
+        store(data, tmp_path)

@@ -6,6 +6,7 @@ from keras_memvit.backbones.architecture import architecture
 from keras_memvit.backbones.architecture import copy_weights
 from keras_memvit.backbones.fingerprint import RememberedFingerprint
 from keras_memvit.backbones.image_shape import check_image_shape
+from keras_memvit.backbones.not_quantized import NotQuantized
 from keras_memvit.backbones.saves_whole import SavesWhole
 from keras_memvit.layers import EncoderBlock
 from keras_memvit.layers import ImageNormalization
@@ -15,7 +16,7 @@ from keras_memvit.layers.base_states import as_floats
 
 
 @keras.saving.register_keras_serializable(package="keras_memvit")
-class ViTBackbone(SavesWhole, keras.Model):
+class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
     """A frozen pre-LN Vision Transformer that runs on every Keras backend.
 
     `z_0 = embed(x)`, `z_l = block_l(z_(l-1))`, output `norm(z_L)`. What the

@@ -128,8 +128,9 @@ def extend(
     owners = dict.fromkeys(old, model)
     extended = _assemble(model.backbone, specs, owners, model.classifier)
     if freeze:
+        layers = extended.task_layers
         for name in old:
-            extended.task_layers[name].trainable = False
+            layers[name].trainable = False
     return extended
 
 
@@ -174,21 +175,21 @@ def rename(model, name, new_name):
         model.backbone,
         [dataclasses.replace(spec, name=new_name)],
         classifier=model.classifier,
+        values={new_name: model.task_layers[name].arrays()},
     )
-    renamed.task_layers[new_name].set_weights(model.task_layers[name].get_weights())
     renamed.remember()
     return renamed
 
 
 def _assemble(backbone, specs, owners, classifier):
     """A model whose tasks are copies of those of their owners, if they have one."""
-    model = MemoryViT(backbone, specs, classifier=classifier)
-    for name, owner in owners.items():
-        source, target = owner.task_layers[name], model.task_layers[name]
-        # Through NumPy: JAX's trainer gives its arrays away to the next step.
-        target.set_weights(source.get_weights())
-        target.trainable = source.trainable
-    model.remember(owners)
+    layers = {id(owner): owner.task_layers for owner in owners.values()}
+    sources = {name: layers[id(owner)][name] for name, owner in owners.items()}
+    # Through NumPy: JAX's trainer gives its arrays away to the next step.
+    values = {name: source.arrays() for name, source in sources.items()}
+    frozen = [name for name, source in sources.items() if not source.trainable]
+    model = MemoryViT(backbone, specs, classifier, frozen, values)
+    model.remember(values)
     return model
 
 

@@ -27,6 +27,7 @@ class TwoStreamEncoder(keras.layers.Layer):
         backbone: a `ViTBackbone`.
         tasks: list of `TaskSpec`.
         classifier: optional `BaseClassifier`, the backbone's own.
+        values: optional dict from task names to the arrays that they start from.
         **kwargs: keyword arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -38,7 +39,7 @@ class TwoStreamEncoder(keras.layers.Layer):
         also `"base"`, where there is a classifier.
     """
 
-    def __init__(self, backbone, tasks, classifier=None, **kwargs):
+    def __init__(self, backbone, tasks, classifier=None, values=None, **kwargs):
         kwargs["dtype"] = backbone.image_normalization.dtype_policy
         super().__init__(
             autocast=False, **kwargs
@@ -48,7 +49,7 @@ class TwoStreamEncoder(keras.layers.Layer):
         self.classifier = classifier
         if classifier is not None:
             classifier.trainable = False
-        self.tasks = task_layers(self.specs, backbone, self.dtype_policy)
+        self.tasks = task_layers(self.specs, backbone, self.dtype_policy, values or {})
 
     def build(self, input_shape=None):
         build_tasks(self.tasks, self.backbone, self.classifier)
@@ -124,10 +125,19 @@ class TwoStreamEncoder(keras.layers.Layer):
         return cls(**deserialize_parts(config))
 
 
-def task_layers(specs, backbone, dtype):
-    """One `TaskWeights` a task, not built yet."""
+def task_layers(specs, backbone, dtype, values):
+    """One `TaskWeights` a task, not built yet.
+
+    Args:
+        specs, backbone, dtype: of all tasks.
+        values: dict of the arrays that tasks start from, by task name; the others
+            draw theirs.
+    """
     dtype = float32_variables(dtype)
-    tasks = [TaskWeights(spec, backbone, dtype=dtype, name=spec.name) for spec in specs]
+    tasks = [
+        TaskWeights(spec, backbone, values.get(spec.name), dtype=dtype, name=spec.name)
+        for spec in specs
+    ]
     by_name = {task.spec.name: task for task in tasks}
     for task in tasks:
         task.siblings = lambda: by_name
@@ -141,6 +151,7 @@ def build_tasks(tasks, backbone, classifier=None):
     that query.
     """
     embedding = backbone.patch_embedding
+    drawn = [task for task in tasks if vars(task)["values"] is None]
     for task in tasks:
         task.build()
         task.built = True
@@ -150,7 +161,7 @@ def build_tasks(tasks, backbone, classifier=None):
     elif classifier is not None:
         pretrained = classifier.first_class_token
     if pretrained is not None:
-        for task in tasks:
+        for task in drawn:
             task.class_token.assign(pretrained)
 
 

@@ -24,6 +24,8 @@ class MemoryViT(TaskModel):
         tasks: list of `TaskSpec`.
         classifier: optional `BaseClassifier`, the backbone's own head.
         frozen_tasks: names of tasks that are not to be trained.
+        values: optional dict from task names to the arrays that they start from, by
+            their names in a task file; the others draw theirs.
         **kwargs: `name`.
 
     Call arguments:
@@ -54,28 +56,35 @@ class MemoryViT(TaskModel):
 
     attention = "masked"
 
-    def __init__(self, backbone, tasks, classifier=None, frozen_tasks=(), **kwargs):
-        encoder = TwoStreamEncoder(backbone, tasks, classifier, name="encoder")
+    def __init__(
+        self,
+        backbone,
+        tasks,
+        classifier=None,
+        frozen_tasks=(),
+        values=None,
+        **kwargs,
+    ):
+        encoder = TwoStreamEncoder(backbone, tasks, classifier, values, name="encoder")
         super().__init__(encoder, frozen_tasks, **kwargs)
         self.classifier = classifier
         self.input_spec = None  # images, or states: the encoder checks both
         # What was there when the newest tasks were added: see `remember`.
-        self.older_tasks = {}
+        vars(self)["older_tasks"] = {}  # arrays, which Keras need not look through
         self.older_backbone = None
 
     def call(self, inputs, training=None, mask=None):
         return self.encoder(inputs, training=training)
 
-    def remember(self, tasks=()):
-        """Keeps what the backbone and these tasks are now, to verify later.
+    def remember(self, older=None):
+        """Keeps what the backbone and older tasks are now, to verify later.
 
         Args:
-            tasks: names of the tasks that count as older ones.
+            older: dict from the names of the tasks that count as older ones to their
+                arrays.
         """
         self.older_backbone = self.backbone.fingerprint()
-        self.older_tasks = {
-            name: self.task_layers[name].get_weights() for name in tasks
-        }
+        vars(self)["older_tasks"] = older or {}
 
     def verify_unchanged(self, images, *, batch_size=32):
         """Compares outputs with what they were when the newest task was added.
@@ -126,10 +135,7 @@ class MemoryViT(TaskModel):
         specs = [spec for spec in self.specs if spec.name in self.older_tasks]
         if not specs:
             return None
-        older = MemoryViT(self.backbone, specs)
-        for name, task in older.task_layers.items():
-            task.set_weights(self.older_tasks[name])
-        return older
+        return MemoryViT(self.backbone, specs, values=self.older_tasks)
 
     def get_config(self):
         config = self.encoder.get_config()

@@ -10,7 +10,9 @@ from keras_memvit.backbones.convert import convert
 from keras_memvit.backbones.same_backbone import require_same_backbone
 from keras_memvit.files.hub import local_path
 from keras_memvit.models.compose import check_masked
-from keras_memvit.models.compose import extend
+from keras_memvit.models.late_model import Parts
+from keras_memvit.models.late_model import make_later
+from keras_memvit.models.late_model import parts_of
 from keras_memvit.models.memory_vit import MemoryViT
 from keras_memvit.models.task_model import TaskModel
 from keras_memvit.models.task_weights import task_shapes
@@ -71,7 +73,8 @@ def load_task(
 ) -> TaskModel:
     """Adds a saved task, or a folder of them, to a model.
 
-    Each call makes a model of all its tasks: many files are loaded in one call.
+    What the new model needs of Keras is made when it is first used, so tasks may as
+    well be loaded one after another.
 
     Args:
         model: a `MemoryViT`, or anything that `build` takes as a backbone.
@@ -162,16 +165,17 @@ def _load_onto_backbone(parts, cards):
     arrays = read_arrays(path, task_shapes(card["task"], backbone))
     if card["attention"] == "unmasked":
         model = UnmaskedViT(backbone, [card["task"]])
+        model.task_layers[card["task"].name].assign_arrays(arrays)
     else:
-        model = MemoryViT(backbone, [card["task"]], classifier=classifier)
-    model.task_layers[card["task"].name].assign_arrays(arrays)
+        values = {card["task"].name: arrays}
+        model = MemoryViT(backbone, [card["task"]], classifier, values=values)
     return _add(model, dict(rest)) if rest else model
 
 
 def _add(model, cards):
-    backbone = model.backbone
-    present = dict(model.task_layers)
-    loaded = {}
+    parts = parts_of(model)
+    backbone, older = parts.backbone, list(parts.values)
+    present = dict(parts.values)
     for path, card in cards.items():
         name = card["task"].name
         if name in present:
@@ -186,13 +190,11 @@ def _add(model, cards):
                 f"{path} holds a task with unmasked attention, which cannot stand "
                 "beside others: load it onto a backbone"
             )
-        loaded[name] = read_arrays(path, task_shapes(card["task"], backbone))
-        present[name] = loaded[name]
-    specs = [card["task"] for card in cards.values()]
-    model = extend(model, specs, freeze=False)
-    for name, arrays in loaded.items():
-        model.task_layers[name].assign_arrays(arrays)
-    return model
+        present[name] = read_arrays(path, task_shapes(card["task"], backbone))
+    specs = [*parts.specs, *(card["task"] for card in cards.values())]
+    visible_tasks(specs)  # that those whom a task sees are there
+    parts = Parts(backbone, specs, parts.classifier, present, parts.frozen)
+    return make_later(parts, older)
 
 
 def _check(path, card, backbone, present):
@@ -201,8 +203,7 @@ def _check(path, card, backbone, present):
     Args:
         path, card: the task's.
         backbone: the `ViTBackbone`.
-        present: dict from the names of the tasks that are there to their
-            `TaskWeights` or arrays.
+        present: dict from the names of the tasks that are there to their arrays.
     """
     made_with = (card["backbone"], card["image_shape"])
     require_same_backbone(backbone, *made_with, path)
@@ -215,14 +216,10 @@ def _check(path, card, backbone, present):
     changed = [
         name
         for name, want in card["needs"].items()
-        if _fingerprint_of(present[name]) != want
+        if task_fingerprint(present[name]) != want
     ]
     if changed:
         raise ValueError(
             f"{path} was trained while seeing other versions of the tasks {changed} "
             "than those in the model"
         )
-
-
-def _fingerprint_of(task):
-    return task_fingerprint(task if isinstance(task, dict) else task.arrays())

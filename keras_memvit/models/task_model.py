@@ -2,12 +2,13 @@
 
 import keras
 
+from keras_memvit.backbones.not_quantized import NotQuantized
 from keras_memvit.backbones.saves_whole import SavesWhole
 from keras_memvit.models.task_summary import task_summary
 from keras_memvit.training.trainer import TaskTrainer
 
 
-class TaskModel(SavesWhole, TaskTrainer, keras.Model):
+class TaskModel(NotQuantized, SavesWhole, TaskTrainer, keras.Model):
     """A functional model around an encoder that has `backbone`, `specs`, `tasks`.
 
     Args:
@@ -26,8 +27,9 @@ class TaskModel(SavesWhole, TaskTrainer, keras.Model):
         self.encoder = encoder
         self.backbone = encoder.backbone
         self.specs = encoder.specs
+        layers = self.task_layers
         for name in frozen_tasks:
-            self.task_layers[name].trainable = False
+            layers[name].trainable = False
 
     @property
     def task_layers(self):
@@ -56,14 +58,17 @@ class TaskModel(SavesWhole, TaskTrainer, keras.Model):
             task.trainable = value
 
     def _run_through_graph(self, inputs, *args, **kwargs):
-        # Keras' `clone_model`, which alone passes `call_fn`, would compile a plain
-        # model of this one's layers, with arguments that mean something else there.
-        if "call_fn" in kwargs and self.compiled:
+        # Keras' `clone_model` alone passes both. It would make a plain model of
+        # this one's layers, whose labels, losses and saved files know no tasks.
+        if {"operation_fn", "call_fn"} <= kwargs.keys():
             raise ValueError(
-                "`clone_model` cannot copy how a model of tasks is compiled. Use "
+                "`clone_model` makes a plain Keras model, which knows no tasks. For a "
+                "copy on the same backbone use `keras_memvit.select(model, names)`; "
+                "for one with a backbone of its own "
                 "`copy = type(model).from_config(model.get_config())`, then "
-                "`copy.set_weights(model.get_weights())` and "
-                "`copy.compile_from_config(model.get_compile_config())`"
+                "`copy.set_weights(model.get_weights())` and, where it is compiled, "
+                "`copy.compile_from_config(model.get_compile_config())`. For new "
+                "values `keras_memvit.build(model.backbone, model.specs)`"
             )
         return super()._run_through_graph(inputs, *args, **kwargs)
 

@@ -27,6 +27,7 @@ class TaskWeights(keras.layers.Layer):
     Args:
         spec: the `TaskSpec`.
         backbone: the `ViTBackbone`; only its configuration is used.
+        values: optional dict of arrays by the names in a task file, to start from.
         **kwargs: keyword arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -36,21 +37,22 @@ class TaskWeights(keras.layers.Layer):
         float32 logits of shape `(B, C)`.
     """
 
-    def __init__(self, spec, backbone, **kwargs):
+    def __init__(self, spec, backbone, values=None, **kwargs):
         kwargs["dtype"] = float32_variables(kwargs.get("dtype"))
         super().__init__(autocast=False, **kwargs)
         self.spec = spec
         self.parameters = _parameters(spec, backbone)
+        vars(self)["values"] = values  # untracked, until built
         self._owned = {}
         self.siblings = lambda: {spec.name: self}  # all tasks of the model, by name
 
     def build(self, input_shape=None):
-        rng = np.random.default_rng(random.randrange(1 << 32))
+        draw = self._initializers()
         num_layers, num_memory_tokens, hidden_dim = self.parameters["memory"].shape
         self.memory = MemoryTokens(
             num_memory_tokens,
             num_layers,
-            initializer=_Drawn(self.parameters["memory"].stddev, rng),
+            initializer=draw("memory"),
             dtype=self.dtype_policy,
             name="memory",
         )
@@ -61,9 +63,17 @@ class TaskWeights(keras.layers.Layer):
             self._owned[name] = self.add_weight(
                 name=name.replace("/", "_"),
                 shape=parameter.shape,
-                initializer=_Drawn(parameter.stddev, rng),
+                initializer=draw(name),
                 autocast=False,  # readouts take float32
             )
+
+    def _initializers(self):
+        """A function from a tensor's name to where its first values come from."""
+        values = vars(self).pop("values")
+        if values is not None:
+            return lambda name: _Given(values[name])
+        rng = np.random.default_rng(random.randrange(1 << 32))
+        return lambda name: _Drawn(self.parameters[name].stddev, rng)
 
     @property
     def variables_by_name(self):
@@ -187,3 +197,13 @@ class _Drawn:
             return np.zeros(shape, "float32")
         values = self.rng.standard_normal(shape, "float32")
         return values * np.float32(self.stddev)
+
+
+class _Given:
+    """Values that are there already; copied, since torch writes into what it takes."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __call__(self, shape, dtype=None):
+        return np.array(self.values, "float32")

@@ -29,7 +29,7 @@ class UnmaskedEncoder(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.backbone = backbone
         self.specs = [spec]
-        self.tasks = task_layers(self.specs, backbone, self.dtype_policy)
+        self.tasks = task_layers(self.specs, backbone, self.dtype_policy, {})
 
     def build(self, input_shape=None):
         build_tasks(self.tasks, self.backbone)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_memvit.files.atomic import write_whole
+from keras_memvit.training.stopping_state import StoppingState
 
 ENTRY = "keras_memvit_training"
 FORMAT = 1
@@ -24,7 +25,7 @@ def resume(path: str | os.PathLike, *, keep: bool = False) -> keras.callbacks.Ca
     `keras.utils.PyDataset` with `set_epoch`), training ends where an uninterrupted one
     does; arrays are shuffled anew.
 
-    What other callbacks remember is not in the file.
+    What other callbacks than `TaskEarlyStopping` remember is not in the file.
 
     Args:
         path: the file; its folder is made if need be.
@@ -59,7 +60,8 @@ class _Resume(keras.callbacks.Callback):
             optimizer.build(self.model.trainable_variables)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
-            epoch = _read(self.path, self._of(), self._variables())
+            epoch, stopping = _read(self.path, self._of(), self._variables())
+            optimizer.stopping.read(stopping)
             # Where Keras' own backup says where `fit` begins; None, 0 are "anywhere".
             self.model._initial_epoch = epoch
 
@@ -67,7 +69,12 @@ class _Resume(keras.callbacks.Callback):
         begin = epoch + 1
         if self.model.stop_training:  # another callback has ended it
             begin = max(begin, self.params.get("epochs") or 0)
-        _write(self.path, {**self._of(), "epoch": begin}, self._variables())
+        arrays = {
+            name: np.array(keras.ops.convert_to_numpy(variable), order="C")
+            for name, variable in self._variables().items()
+        }
+        arrays.update(self.model.optimizer.stopping.arrays())
+        _write(self.path, {**self._of(), "epoch": begin}, arrays)
 
     def on_train_end(self, logs=None):
         self.model._initial_epoch = None  # the next `fit` begins anew
@@ -96,19 +103,19 @@ class _Resume(keras.callbacks.Callback):
         return found
 
 
-def _write(path, card, variables):
+def _write(path, card, arrays):
     from safetensors.numpy import save
 
-    arrays = {
-        name: np.array(keras.ops.convert_to_numpy(variable), order="C")
-        for name, variable in variables.items()
-    }
     card = {**card, "sha256": _checksum(card, arrays)}
     write_whole(path, save(arrays, metadata={ENTRY: json.dumps(card)}))
 
 
 def _read(path, of, variables):
-    """Gives the variables their values; returns the epoch to begin with."""
+    """Gives the variables their values.
+
+    Returns:
+        The epoch to begin with, and arrays of what `TaskEarlyStopping` remembers.
+    """
     from safetensors import SafetensorError
     from safetensors import safe_open
     from safetensors.numpy import load
@@ -134,12 +141,14 @@ def _read(path, of, variables):
         raise _refused(path, "is damaged: its checksum does not hold")
     if differing := [key for key, value in of.items() if card.get(key) != value]:
         raise _refused(path, f"is of another training, which differs in {differing}")
+    owned = list(filter(StoppingState.owns, arrays))
+    stopping = {name: arrays.pop(name) for name in owned}
     shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
     if shapes != {name: array.shape for name, array in arrays.items()}:
         raise _refused(path, "is of another training: its tensors have other shapes")
     for name, variable in variables.items():
         variable.assign(arrays[name])
-    return epoch
+    return epoch, stopping
 
 
 def _checksum(card, arrays):

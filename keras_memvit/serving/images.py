@@ -101,12 +101,12 @@ def _turned(image, orientation):
 
 
 def _over_white(pixels):
-    """int32 `(..., 3)`: `color * alpha + white * (1 - alpha)`, rounded."""
-    pixels = tf.cast(pixels, tf.int32)
+    """uint8 `(..., 3)`: `color * alpha + white * (1 - alpha)`, rounded."""
 
     def compose():
-        colors, alpha = pixels[..., :3], pixels[..., 3:]
-        return (colors * alpha + (255 - alpha) * 255 + 127) // 255
+        values = tf.cast(pixels, tf.int32)
+        colors, alpha = values[..., :3], values[..., 3:]
+        return tf.cast((colors * alpha + (255 - alpha) * 255 + 127) // 255, tf.uint8)
 
     has_alpha = tf.shape(pixels)[-1] == 4
     return tf.ensure_shape(tf.cond(has_alpha, compose, lambda: pixels), (None, None, 3))

@@ -2,6 +2,9 @@
 
 import keras
 import numpy as np
+from keras import ops
+
+from keras_memvit.states.shards import flatten_targets
 
 
 def refuse_endless(dataset):
@@ -36,3 +39,22 @@ def require_labels(shard, targets):
             "every call and pass: turn shuffling off; for other labels choose an empty "
             f"folder. Received others of {differing} than {shard.stem} holds"
         )
+
+
+def batches_of(dataset, batch_size):
+    """`(images, targets)` batch by batch, in the data set's order."""
+    if isinstance(dataset, tuple):
+        dataset = _slices(keras.tree.map_structure(np.asarray, dataset), batch_size)
+    elif isinstance(dataset, keras.utils.PyDataset):
+        dataset = map(dataset.__getitem__, range(len(dataset)))
+    for batch in dataset:
+        batch = tuple(batch) if isinstance(batch, list) else batch
+        batch = keras.tree.map_structure(ops.convert_to_numpy, batch)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        yield x, flatten_targets(y, sample_weight)
+
+
+def _slices(arrays, batch_size):
+    for start in range(0, len(arrays[0]), batch_size):
+        rows = slice(start, start + batch_size)
+        yield keras.tree.map_structure(lambda array, rows=rows: array[rows], arrays)

@@ -14,10 +14,13 @@ from keras import ops
 
 from keras_memvit.backbones.vit_backbone import ViTBackbone
 from keras_memvit.files.locks import folder_locked
+from keras_memvit.layers.image_scale import scaled_batch
+from keras_memvit.layers.image_scale import warn_of_scale
+from keras_memvit.states.image_order import ImageOrder
+from keras_memvit.states.passes import batches_of
 from keras_memvit.states.passes import refuse_endless
 from keras_memvit.states.passes import require_labels
 from keras_memvit.states.shards import Shard
-from keras_memvit.states.shards import flatten_targets
 from keras_memvit.states.shards import stack_targets
 from keras_memvit.states.store import StateStore
 from keras_memvit.states.store_card import DTYPES
@@ -70,9 +73,9 @@ def precompute(
         A `StateStore`; None where other processes have not finished yet.
 
     Raises:
-        ValueError: if an argument is not as above, the data set has no end or
-            other labels in a later pass, or the folder holds the store of
-            another backbone, type or labels.
+        ValueError: if an argument is not as above, the data set has no end, or
+            other labels or the images in another order in a later pass, or the
+            folder holds the store of another backbone, type or labels.
         OSError: if the disk has no room for it.
 
     Example:
@@ -103,7 +106,7 @@ def precompute(
     for view in range(views):
         if hasattr(dataset, "set_epoch"):  # its crops are another view's
             dataset.set_epoch(view)
-        writer.write_view(view, _batches(dataset, batch_size), num_images)
+        writer.write_view(view, batches_of(dataset, batch_size), num_images)
     try:
         return StateStore(path)
     except UnfinishedStore:
@@ -119,6 +122,7 @@ class _Writer:
         self.process = process
         self.verbose = verbose
         self.remaining = None  # images to compute, until the estimate is given
+        self.order = ImageOrder() if views > 1 else None
         shape = backbone.state_shape
         self.image_bytes = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
         self.card = {
@@ -161,6 +165,10 @@ class _Writer:
         size, seen, number = self.card["shard_size"], 0, 0
         images, targets = [], []
         for x, flat in batches:
+            if not view and not seen and scaled_batch(x):
+                warn_of_scale(stacklevel=3)
+            if self.order:
+                self.order.follow(view, seen, x)
             seen += len(x)
             while len(x):
                 room = size - sum(map(len, images))
@@ -276,22 +284,3 @@ def _backbone(model):
             f"{getattr(model, 'attention', type(model).__name__)}"
         )
     return model.backbone
-
-
-def _batches(dataset, batch_size):
-    """`(images, targets)` batch by batch, in the data set's order."""
-    if isinstance(dataset, tuple):
-        dataset = _slices(keras.tree.map_structure(np.asarray, dataset), batch_size)
-    elif isinstance(dataset, keras.utils.PyDataset):
-        dataset = map(dataset.__getitem__, range(len(dataset)))
-    for batch in dataset:
-        batch = tuple(batch) if isinstance(batch, list) else batch
-        batch = keras.tree.map_structure(ops.convert_to_numpy, batch)
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
-        yield x, flatten_targets(y, sample_weight)
-
-
-def _slices(arrays, batch_size):
-    for start in range(0, len(arrays[0]), batch_size):
-        rows = slice(start, start + batch_size)
-        yield keras.tree.map_structure(lambda array, rows=rows: array[rows], arrays)

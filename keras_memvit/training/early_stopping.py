@@ -8,7 +8,8 @@ class TaskEarlyStopping(keras.callbacks.Callback):
     """Stops each task when its metric no longer improves.
 
     A finished task keeps its values while the others go on; training stops
-    when all have finished.
+    when all have finished. Where several in one `fit` watch different metrics, a
+    task has finished when the first of them says so, which gives it its values.
 
     Args:
         monitor: str. The metric without the task's name: `"val_loss"`,
@@ -21,7 +22,8 @@ class TaskEarlyStopping(keras.callbacks.Callback):
         verbose: int. 1 = say when a task has finished.
 
     Attributes:
-        finished: dict from task name to the epoch after which it was finished.
+        finished: dict from task name to the epoch after which it was finished, of
+            the tasks that this callback has finished.
 
     Example:
 
@@ -63,7 +65,8 @@ class TaskEarlyStopping(keras.callbacks.Callback):
         self.best_weights = {}
         self.waited = dict.fromkeys(self.tasks, 0)
         self.begins = True
-        self.model.optimizer.set_finished(())
+        self.key = self._state.begin(self.monitor, self.finished)
+        self._set_finished()
 
     def on_epoch_begin(self, epoch, logs=None):
         if self.begins:  # by now callbacks have restored a killed training
@@ -72,20 +75,28 @@ class TaskEarlyStopping(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._follow_all(epoch, logs or {})
-        if len(self.finished) == len(self.tasks):
+        if self._state.finished() >= set(self.tasks):
             self.model.stop_training = True
 
     def on_train_end(self, logs=None):
         # Finished ones too: `use_ema` has given them their averages just now.
         for task in self.best_weights:
             self._restore(task)
-        self.model.optimizer.set_finished(())
+        self._state.running.pop(self.key, None)
+        self._set_finished()
+
+    @property
+    def _state(self):
+        return self.model.optimizer.stopping
+
+    def _set_finished(self):
+        self.model.optimizer.set_finished(self._state.finished())
 
     def _go_on(self, epoch):
         """Takes up a training that was saved after the epoch before this one."""
-        state = self.model.optimizer.stopping
-        before = state.followed
-        if before is None or before["monitor"] != self.monitor or epoch == 0:
+        state = self._state
+        before = state.followed.get(self.key)
+        if before is None or epoch == 0:
             return
         # Saved by a callback that comes before this one, it lacks the last epoch.
         late = before["epoch"] == epoch - 2 and state.logs[0] == epoch - 1
@@ -94,20 +105,24 @@ class TaskEarlyStopping(keras.callbacks.Callback):
         for name in ("best", "waited", "finished"):
             own = {k: v for k, v in before[name].items() if k in self.tasks}
             getattr(self, name).update(own)
-        self.best_weights = {k: v for k, v in state.weights.items() if k in self.tasks}
-        self.model.optimizer.set_finished(self.finished)
+        weights = state.weights[self.key]
+        self.best_weights = {k: v for k, v in weights.items() if k in self.tasks}
+        self._set_finished()
         if late and all(self._name(task, state.logs[1]) for task in self.tasks):
             self._follow_all(*state.logs)
 
     def _follow_all(self, epoch, logs):
+        others = self._state.finished(but=self.key)
         for task in self.tasks:
-            if task not in self.finished:
+            if task in others:
+                self.best_weights.pop(task, None)  # theirs are given back
+            elif task not in self.finished:
                 self._follow(task, epoch, logs)
-        state = self.model.optimizer.stopping
-        state.followed = {"monitor": self.monitor, "epoch": epoch}
+        followed = {"epoch": epoch}
         for name in ("best", "waited", "finished"):
-            state.followed[name] = dict(getattr(self, name))
-        state.weights = self.best_weights
+            followed[name] = dict(getattr(self, name))
+        self._state.followed[self.key] = followed
+        self._state.weights[self.key] = self.best_weights
 
     def _follow(self, task, epoch, logs):
         value = self.sign * self._value(task, logs)
@@ -123,7 +138,7 @@ class TaskEarlyStopping(keras.callbacks.Callback):
         if self.waited[task] >= self.patience:
             self.finished[task] = epoch
             self._restore(task)
-            self.model.optimizer.set_finished(self.finished)
+            self._set_finished()
             if self.verbose:
                 print(f"Epoch {epoch + 1}: task '{task}' has finished")
 

@@ -29,8 +29,10 @@ class EpochOfData(keras.callbacks.Callback):
 class LogsOfEpoch(keras.callbacks.Callback):
     """Keeps an epoch's logs for `TaskEarlyStopping`, before any callback saves."""
 
+    def on_train_begin(self, logs=None):
+        self.model.optimizer.stopping.running = {}  # an error may have left some
+
     def on_epoch_end(self, epoch, logs=None):
         state = self.model.optimizer.stopping
         state.logs = epoch, logs or {}  # the dict, to which callbacks may add
-        if state.followed and state.followed["epoch"] != epoch - 1:
-            state.followed, state.weights = None, {}  # of another training
+        state.forget_others(epoch)

@@ -1,45 +1,14 @@
-"""Images in [0, 1], or normalised already, where [0, 255] is meant: said once."""
+"""Says once that images are not in [0, 255], whatever they came in."""
 
-import warnings
+import itertools
 
 import keras
-import numpy as np
-from keras import ops
 
-FIRST = 32  # images of an array that are looked at
-
-
-def looks_scaled(images, numpy=ops):
-    """Whether no image of a batch is in [0, 255], a boolean scalar.
-
-    Args:
-        images: floats `(B, H, W, 3)`.
-        numpy: `keras.ops`, or NumPy for arrays outside of a graph.
-    """
-    largest, smallest = numpy.max(images), numpy.min(images)
-    unit = numpy.logical_and(largest > 0, largest <= 1)
-    normalized = numpy.logical_and(smallest < 0, largest <= 5)
-    return numpy.logical_or(unit, normalized)
-
-
-def float_images(x):
-    """The images of a model's inputs where these are floats, else None."""
-    if isinstance(x, dict):
-        x = x.get("images")
-    if isinstance(x, (list, tuple)):
-        x = x[0] if len(x) == 1 else None
-    if x is None or not hasattr(x, "dtype"):
-        return None
-    is_float = "float" in keras.backend.standardize_dtype(x.dtype)
-    return x if is_float and 0 not in tuple(x.shape) else None
-
-
-def scaled_array(x):
-    """Whether these are scaled images in memory; other data shows in the steps."""
-    images = float_images(x) if isinstance(x, (np.ndarray, list, dict)) else None
-    if not isinstance(images, np.ndarray):
-        return False
-    return bool(looks_scaled(images[:FIRST], np))
+from keras_memvit.layers.image_scale import float_images
+from keras_memvit.layers.image_scale import looks_scaled
+from keras_memvit.layers.image_scale import scaled_array
+from keras_memvit.layers.image_scale import scaled_batch
+from keras_memvit.layers.image_scale import warn_of_scale
 
 
 class LooksAtScale:
@@ -50,22 +19,47 @@ class LooksAtScale:
         if float(self._scaled_images.result()):
             self._warn_of_scale(stacklevel=3)
 
+    def make_predict_function(self, force=False):
+        before = self.predict_function
+        super().make_predict_function(force)
+        if self.predict_function is not before:
+            self.predict_function = _looking(self, self.predict_function)
+
     def _look_at_scale(self, x):
         if not vars(self).get("_warned_of_scale") and scaled_array(x):
             self._warn_of_scale(stacklevel=4)
 
+    def _look_at_next_batch(self):
+        """Of a data set only the steps see the images."""
+        vars(self)["_next_batch_counts"] = not vars(self).get("_warned_of_scale")
+
     def _warn_of_scale(self, stacklevel):
         if not vars(self).get("_warned_of_scale"):
             vars(self)["_warned_of_scale"] = True
-            warnings.warn(
-                "Images must be in [0, 255]: the model normalises them itself. "
-                "Received values as of images scaled to [0, 1], or normalised; "
-                "multiply by 255, or leave the scaling out",
-                stacklevel=stacklevel,
-            )
+            warn_of_scale(stacklevel)
 
     def _count_scaled(self, x):
         images = float_images(x)
         if images is not None:
             scaled = looks_scaled(keras.ops.convert_to_tensor(images))
             self._scaled_images.update_state(keras.ops.cast(scaled, "float32"))
+
+
+def _looking(model, function):
+    """A predict function that looks at the first batch where it is asked to."""
+
+    def look(*arguments):
+        if vars(model).pop("_next_batch_counts", False):
+            # A list of batches; on JAX, behind the state, an iterator.
+            *state, batches = arguments
+            batches = iter(batches)
+            first = list(itertools.islice(batches, 1))
+            for batch in first:
+                x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+                if scaled_batch(x):
+                    model._warn_of_scale(stacklevel=4)
+            rest = itertools.chain(first, batches)
+            arguments = (*state, rest if state else list(rest))
+        return function(*arguments)
+
+    return look

@@ -218,6 +218,7 @@ class TaskLoops(TaskBatchCalls, TrainerOfBackend):
         """
         with run_of(self):
             self._look_at_scale(x)
+            self._look_at_next_batch()
             if is_store(x):
                 x, batch_size = store_batches(x, self, batch_size), None
             return super().predict(
