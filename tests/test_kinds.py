@@ -273,7 +273,7 @@ def test_task_files_and_whole_models_answer_the_same(trained, tmp_path):
         np.testing.assert_array_equal(whole[name], answers)
     lines = []
     keras_memvit.inspect(tmp_path / "years.safetensors", lines.append)
-    assert "kind: regression\nvalues: 2" in lines[0]
+    assert "values: 2\nkind: regression" in lines[0]
 
 
 def test_a_file_with_a_scale_of_zero_is_refused(trained, tmp_path):

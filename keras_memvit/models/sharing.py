@@ -118,8 +118,8 @@ def inspect(
     spec = card["task"]
     lines = [
         f"task: {spec.name}",
-        f"kind: {spec.kind}",
         f"{_COUNTED[spec.kind]}: {spec.num_classes}" + _listed(spec.class_names),
+        f"kind: {spec.kind}",
         f"memory tokens per layer: {spec.num_memory_tokens}",
         f"readout: {readout_config(spec.readout)}",
         f"sees: {', '.join(card['needs']) or '-'}",
