@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 from keras_memvit.tasks.spec import TaskSpec
 
 LABEL = "label"  # the task's name where the source does not say one
@@ -55,10 +57,11 @@ def labels_by_image(specs, columns):
     return [dict(zip(names, row)) for row in zip(*columns)]
 
 
-def has_label(label):
-    """Whether any task has a label here."""
+def has_label(label, specs):
+    """Whether any of these tasks has a label here."""
     if isinstance(label, dict):
-        return any(map(has_label, label.values()))
-    if isinstance(label, int):
-        return label >= 0
-    return bool(((label == label) & (label != -1)).any())
+        return any(has_label(label[spec.name], [spec]) for spec in specs)
+    (spec,) = specs
+    if spec.kind == "regression":
+        return bool(np.isfinite(label).any())
+    return bool(np.any(label != -1))

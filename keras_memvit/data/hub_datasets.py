@@ -59,7 +59,7 @@ def from_hub_dataset(source, columns=None, kind="auto"):
         found[role] = []
         for i in _rows(part):
             label = next(labels)
-            if has_label(label):
+            if has_label(label, specs):
                 read = functools.partial(_read, part, image, i)
                 found[role].append((read, label))
             else:

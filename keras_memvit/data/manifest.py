@@ -64,7 +64,7 @@ def from_manifest(path, columns=None, kind="auto", whole=False):
     for image, label, part, row in zip(images, labels, parts, where):
         name = str(getattr(image, "path", row))
         reason = reasons.get(getattr(image, "path", None))
-        if reason is None and not has_label(label):
+        if reason is None and not has_label(label, specs):
             reason = "it has no label"
         if reason is None:
             part = "train" if whole else part
