@@ -94,9 +94,9 @@ class TaskLoops(TaskBatchCalls, TrainerOfBackend):
             self._weighing_classes(class_weight),
         ):
             self._look_at_scale(x)
-            self._standardize_by(x, y)
             for data in (x, validation_data):
                 _tell_kinds(data, self.specs)
+            self._standardize_by(x, y)
             if is_store(validation_data):
                 size = validation_batch_size or batch_size
                 validation_data = store_batches(validation_data, self, size)
