@@ -54,7 +54,7 @@ def everything(found):
 # === Manifests ===
 
 
-@pytest.mark.parametrize("name", ["labels.csv", "labels.tsv"])
+@pytest.mark.parametrize("name", ["labels.CSV", "labels.tsv"])
 def test_a_manifest_of_one_task(folder, name):
     rows = images_of([["cat", "dog"][i % 2]] for i in range(12))
     found = load(write(folder, ["image", "label"], rows, name), **OPTIONS)
@@ -177,6 +177,7 @@ GOOD = [("images/0.png", "a"), ("images/1.png", "b")]
     [
         (["picture", "label"], GOOD, r"must have a column 'image'.*\['picture', 'la"),
         (["image", "image"], GOOD, r"several columns of the names \['image'\]"),
+        (["image;label"], [("0.png;a",)], r"column 'image'.*\['image;label'\]"),
         (["image"], [GOOD[0][:1]], r"`columns` must name columns of labels.*\[\]"),
         (["image", "label"], [], "must name images. Received: no row"),
         (["image", "label"], [*GOOD, ("a.png",)], "Received 1 in line 4"),

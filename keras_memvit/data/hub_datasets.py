@@ -120,7 +120,8 @@ def _type(feature):
 
 def _class_names(feature):
     """The names of a `ClassLabel`, or of a list of such; else None."""
-    inner = getattr(feature, "feature", feature)
+    inner = feature[0] if isinstance(feature, list) else feature
+    inner = getattr(inner, "feature", inner)
     return list(inner.names) if _type(inner) == "ClassLabel" else None
 
 

@@ -37,13 +37,14 @@ def from_manifest(path, columns=None, kind="auto", whole=False):
     Returns:
         `Found`.
     """
-    table, where = _read_text(path) if path.suffix in TEXT else _read_parquet(path)
-    names = task_columns(path, table, columns, besides=(IMAGE, SPLIT))
+    is_text = path.suffix.lower() in TEXT
+    table, where = _read_text(path) if is_text else _read_parquet(path)
     if IMAGE not in table:
         raise ValueError(
             f"{path} must have a column 'image' with the images' paths. "
             f"Received the columns {list(table)}"
         )
+    names = task_columns(path, table, columns, besides=(IMAGE, SPLIT))
     if not where:
         raise ValueError(f"{path} must name images. Received: no row")
     images = [
@@ -55,7 +56,7 @@ def from_manifest(path, columns=None, kind="auto", whole=False):
     reasons = defects(sorted(files))
     encoded = []
     for name in names:
-        cells = _cells(path, name, table, where)
+        cells = _cells(path, name, table[name], where) if is_text else table[name]
         encoded.append(label_column(name, cells, where, of_column(kind, name)))
     specs = [spec for spec, _ in encoded]
     labels = labels_by_image(specs, [column for _, column in encoded])
@@ -132,7 +133,8 @@ def _read_text(path):
     """`(columns, rows)`: lists of cells by column, None = empty; names of rows."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=TEXT[path.suffix])
+        delimiter = TEXT[path.suffix.lower()]
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         lines = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is no text file of columns: {error}") from error
@@ -171,11 +173,8 @@ def _read_parquet(path):
     return table, [f"row {i + 1} of {path.name}" for i in range(count)]
 
 
-def _cells(path, name, table, where):
-    """One column's labels; of a text file parsed."""
-    cells = table[name]
-    if path.suffix not in TEXT:
-        return cells
+def _cells(path, name, cells, where):
+    """One column's labels of a text file, parsed."""
     for cell, row in zip(cells, where):
         if cell is not None and cell.lower() in NOT_A_NUMBER:
             raise ValueError(

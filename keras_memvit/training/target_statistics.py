@@ -7,7 +7,8 @@ import numpy as np
 
 from keras_memvit.training.store_inputs import is_store
 
-MAX_BATCHES = 64  # of a data set that are looked at
+MAX_BATCHES = 64  # of a data set that are looked at; more while a task has no label
+MOST_BATCHES = 1024
 
 
 def mean_and_scale(values, num_columns):
@@ -84,9 +85,11 @@ class StandardizesTargets:
         else:
             found = map(self._labels_by_task, _labels_of(x, names))
         values = {name: [] for name in names}
-        for labels in found:
+        for number, labels in enumerate(found):
             for name in values.keys() & labels.keys():
                 values[name].append(keras.ops.convert_to_numpy(labels[name]))
+            if number >= MAX_BATCHES and all(values.values()):
+                break
         self.standardize_targets(
             {name: np.concatenate(parts) for name, parts in values.items() if parts}
         )
@@ -110,8 +113,7 @@ def _labels_of(data, names):
             f"Received: {type(data).__name__}"
         )
     if isinstance(data, keras.utils.PyDataset):
-        count = data.num_batches or MAX_BATCHES
-        data = map(data.__getitem__, range(min(count, MAX_BATCHES)))
-    for batch in itertools.islice(data, MAX_BATCHES):
+        data = map(data.__getitem__, range(data.num_batches or MAX_BATCHES))
+    for batch in itertools.islice(data, MOST_BATCHES):
         batch = tuple(batch) if isinstance(batch, list) else batch
         yield keras.utils.unpack_x_y_sample_weight(batch)[1]
