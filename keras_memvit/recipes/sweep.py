@@ -145,8 +145,9 @@ def sweep(
             "Every candidate of `sweep` diverged: try smaller learning rates. "
             f"Received: learning_rates={tuple(learning_rates)}"
         )
-    order = _order_by(f"val_{metric}", 1 if kind.smaller_is_better else -1)
-    best, winner = _best(rows, f"val_{metric}", order)
+    sign = 1 if kind.smaller_is_better else -1
+    best, winner = _best(rows, f"val_{metric}", sign)
+    order = _order_by(f"val_{metric}", sign)
     return SweepResult(
         sorted(rows.values(), key=order), best, rename(model, winner, specs[0].name)
     )
@@ -186,8 +187,9 @@ class _StopDiverged(TaskDivergence):
         self.model.optimizer.set_finished(())
 
 
-def _best(rows, metric, order_of):
+def _best(rows, metric="val_accuracy", sign=-1):
     """The settings with the best mean over seeds, and their best candidate."""
+    order_of = _order_by(metric, sign)
     groups = {}
     for name, row in rows.items():
         key = (row["learning_rate"], row["num_memory_tokens"])
