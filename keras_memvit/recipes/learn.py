@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -29,6 +28,7 @@ from keras_memvit.recipes.learn_result import LearnResult
 from keras_memvit.recipes.learned_task import all_examples
 from keras_memvit.recipes.learned_task import choose_task
 from keras_memvit.recipes.ridge_head import RidgeHead
+from keras_memvit.recipes.task_name import task_name
 from keras_memvit.recipes.trials import Trials
 from keras_memvit.recipes.trials import train
 from keras_memvit.states.writer import precompute
@@ -111,10 +111,13 @@ def learn(
         raise ValueError(f"`epochs` must be an int of at least 1. Received: {epochs!r}")
     budget = parse_budget(budget)
     shape = _image_shape(image_size)
+    handle = os.fspath(backbone) if isinstance(backbone, (str, os.PathLike)) else None
     backbone, _ = convert(backbone, image_shape=shape)
     found = _load(source, backbone.image_shape[:2], seed, kind)
     task = choose_task(found, name, kind)
-    name = _task_name(name, source, task)
+    if name is None and task.name != LABEL:  # a manifest's column
+        name = task.name
+    name = task_name(name, source)
     num_classes, kind = task.num_classes, task.kind
     candidates = parse_candidates(candidates, backbone, num_classes, budget, kind)
     spec_of = {
@@ -170,6 +173,7 @@ def learn(
         class_names=list(task.class_names or ()),
         num_images=len(labels),
         skipped=found.skipped,
+        backbone=handle,
         base_difference=model.verify_unchanged(images[0][0])["base"],
         evidence=evidence_of(trials, best, RIDGE, images.examples),
         kind=kind,
@@ -217,19 +221,6 @@ def _divide_head(layer, temperature):
     for part in ("head/kernel", "head/bias"):
         arrays[part] = arrays[part] / np.float32(temperature)
     layer.assign_arrays(arrays)
-
-
-def _task_name(name, source, task):
-    if name is not None:
-        return name
-    if task.name != LABEL:
-        return task.name
-    if isinstance(source, (str, os.PathLike)):
-        path = pathlib.Path(source).resolve()
-        words = path.stem if path.is_file() else path.name
-        words = re.sub(r"[^A-Za-z0-9_-]+", "_", words)
-        return words.strip("_-") or "task"
-    return "task"
 
 
 def _image_shape(image_size):
