@@ -222,7 +222,7 @@ def test_a_tensorflow_dataset(tmp_path):
         (
             (np.zeros((4, 8, 8), "uint8"), np.zeros(4, int)),
             {},
-            r"two classes.*1: \[0\]",
+            r"two classes.*1: \['0'\]",
         ),
         ((np.zeros((2, 8, 8), "uint8"), np.arange(2)), {}, "at least two images"),
         (None, {"augment": "mixup"}, r"\['inception', 'pad'\].*'mixup'"),

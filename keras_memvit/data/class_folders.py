@@ -65,10 +65,7 @@ def _readable(folder):
     classes = {path.name: FileTree(path) for path in folders}
     _refuse_shared(classes)
     files = [file for tree in classes.values() for file in tree.files]
-    with concurrent.futures.ThreadPoolExecutor() as pool, warnings.catch_warnings():
-        # Pillow's, about sizes that `read_image` refuses by itself.
-        warnings.filterwarnings("ignore", "Image size", category=Warning)
-        reasons = dict(zip(files, pool.map(_defect, files)))
+    reasons = defects(files)
     skipped = [(str(file), reason) for file, reason in reasons.items() if reason]
     good = {}
     for path in folders:
@@ -90,6 +87,14 @@ def _refuse_shared(classes):
                     "`source` must have every folder in one class. Received "
                     f"{printable(real)} in both {owners[real]!r} and {name!r}"
                 )
+
+
+def defects(files):
+    """Why each image file cannot be used, or None, by file; decodes them all."""
+    with concurrent.futures.ThreadPoolExecutor() as pool, warnings.catch_warnings():
+        # Pillow's, about sizes that `read_image` refuses by itself.
+        warnings.filterwarnings("ignore", "Image size", category=Warning)
+        return dict(zip(files, pool.map(_defect, files)))
 
 
 def _defect(file):

@@ -16,7 +16,8 @@ def to_rgb(image):
     Raises:
         ValueError: if the file does not say which value is white.
     """
-    rawmode = image.tile[0][3] if image.tile else None  # until it is loaded
+    tile = getattr(image, "tile", None)  # of a file, until it is loaded
+    rawmode = tile[0][3] if tile else None
     image.load()
     if image.mode == "F":
         raise ValueError(FLOATS)

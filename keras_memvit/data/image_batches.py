@@ -21,6 +21,8 @@ WARNINGS = 5  # files lost since they were found, each in a warning
 class ImageBatches(keras.utils.PyDataset):
     """Batches `(images, labels)`: uint8 `(B, height, width, 3)`, int32 `(B,)`.
 
+    Labels that are rows come as float32 `(B, C)`, those of several tasks as a dict.
+
     Order and crops are those of the seed and the epoch, whatever the number
     of threads that read ahead. `MemoryViT.fit` tells the epoch; any other pass
     of Keras over the data (`fit` of a plain model, `evaluate`, `predict`) goes
@@ -32,7 +34,8 @@ class ImageBatches(keras.utils.PyDataset):
 
     Args:
         examples: sequence of `(image, label)`; an image is a function without
-            arguments that returns uint8 `(h, w, 3)`.
+            arguments that returns uint8 `(h, w, 3)`, a label an int, a row `(C,)`, or
+            a dict of such by task name.
         image_size: `(height, width)`.
         batch_size: int.
         augment: None, `"inception"` or `"pad"`.
@@ -94,7 +97,12 @@ class ImageBatches(keras.utils.PyDataset):
         """All images and labels in their own order, not augmented."""
         batches = self.ordered()
         images, labels = zip(*(batches[i] for i in range(len(batches))))
-        return np.concatenate(images), np.concatenate(labels)
+        labels = keras.tree.map_structure(lambda *y: np.concatenate(y), *labels)
+        return np.concatenate(images), labels
+
+    def all_labels(self) -> np.ndarray | dict[str, np.ndarray]:
+        """The labels in the examples' order; no image is read."""
+        return _stack([label for _, label in self.examples])
 
     def __len__(self) -> int:
         return -(-len(self.examples) // self.batch_size)
@@ -102,7 +110,7 @@ class ImageBatches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         images, labels = zip(*map(self._example, rows))
-        return np.stack(images), np.array(labels, dtype="int32")
+        return np.stack(images), _stack(labels)
 
     def _example(self, row):
         """`(image, label)` of a row, or of the next one that can be read."""
@@ -134,3 +142,12 @@ class ImageBatches(keras.utils.PyDataset):
             return resize(image, self.image_size)
         rng = np.random.default_rng([self.seed, self.epoch, row])
         return CROPS[self.augment](image, self.image_size, rng)
+
+
+def _stack(labels):
+    """Labels of examples as an array `(B,)` or `(B, C)`, or a dict of such."""
+    first = labels[0]
+    if isinstance(first, dict):
+        return {name: _stack([label[name] for label in labels]) for name in first}
+    rows = isinstance(first, np.ndarray) and first.ndim > 0
+    return np.array(labels, dtype="float32" if rows else "int32")

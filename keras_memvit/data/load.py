@@ -1,22 +1,37 @@
-"""`data.load`: class folders, arrays or a TFDS name as training batches."""
+"""`data.load`: labelled images from anywhere as training batches."""
 
 import dataclasses
-import difflib
-import functools
-import io
 import os
 import pathlib
 import re
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from keras_memvit.data.arrays import from_arrays
 from keras_memvit.data.class_folders import from_folder
+from keras_memvit.data.found import single_label
+from keras_memvit.data.hub_datasets import from_hub_dataset
+from keras_memvit.data.hub_datasets import is_hub_dataset
 from keras_memvit.data.image_batches import CROPS
 from keras_memvit.data.image_batches import ImageBatches
 from keras_memvit.data.image_files import printable
-from keras_memvit.data.pictures import read_image
+from keras_memvit.data.label_columns import check_kind
+from keras_memvit.data.manifest import SUFFIXES
+from keras_memvit.data.manifest import from_manifest
+from keras_memvit.data.splits import in_classes
+from keras_memvit.data.splits import limit
+from keras_memvit.data.splits import require_classes
+from keras_memvit.data.splits import split
+from keras_memvit.data.splits import split_by_class
+from keras_memvit.data.tf_data import from_tf_data
+from keras_memvit.data.tf_data import is_tf_data
+from keras_memvit.data.tfds import from_tfds
+from keras_memvit.tasks.spec import TaskSpec
+
+__all__ = ["LabelledImages", "load", "split_by_class"]
 
 # `name`, `name/config`, `name:version`, `community:name`
 TFDS_NAME = re.compile(r"[a-z]\w*([:/][\w.\-]+)*", re.ASCII)
@@ -27,15 +42,19 @@ class LabelledImages:
     """What `load` found.
 
     Attributes:
-        train, validation: `ImageBatches`, for `fit` and `evaluate`.
-        class_names: list of str, by label.
+        train, validation: `ImageBatches`, for `fit` and `evaluate`; `validation` is
+            None with `validation_split=0`.
+        class_names: list of str, by label; of several tasks a dict of such.
         skipped: list of `(file, reason)`: what was found and is not used.
+        tasks: list of `TaskSpec`, one for each label that an image may have, as
+            `build` takes it.
     """
 
     train: ImageBatches
-    validation: ImageBatches
-    class_names: list[str]
+    validation: ImageBatches | None
+    class_names: list[str] | dict[str, list[str]]
     skipped: list[tuple[str, str]]
+    tasks: list[TaskSpec] = dataclasses.field(default_factory=list)
 
 
 def load(
@@ -48,6 +67,8 @@ def load(
     max_per_class: int | None = None,
     shuffle: bool = True,
     seed: int = 0,
+    kind: str | dict[str, str] = "auto",
+    columns: Sequence[str] | None = None,
 ) -> LabelledImages:
     """Loads labelled images as batches to train from.
 
@@ -55,19 +76,31 @@ def load(
         source: a folder with one folder of images a class (searched deeply,
             links followed), or with two such folders, one to train (`train`,
             `training`) and one to validate (`val`, `valid`, `validation`,
-            `dev`, else `test`; in any case); arrays `(images, labels)`, uint8
-            `(n, h, w, 3)` or `(n, h, w)`;
-            or a TensorFlow Datasets name such as `"cifar100"` or its builder.
+            `dev`, else `test`; in any case); a manifest, a `.csv`, `.tsv` or
+            `.parquet` file with a column `image` of paths relative to it, one column
+            a task (an empty cell is no label), and where wanted `split` (`train`,
+            `validation`, `test`); arrays `(images, labels)`, uint8 `(n, h, w, 3)` or
+            `(n, h, w)`, and labels or a dict of them by task; a Hugging Face
+            `Dataset` or `DatasetDict`; a `tf.data.Dataset` or two of them to train
+            and to validate, read into memory; or a TensorFlow Datasets name such as
+            `"cifar100"` or its builder.
         image_size: int or `(height, width)`, the model's.
         batch_size: int. Defaults to `32`.
         augment: how training images are cropped: `"inception"` (default;
             random area, aspect ratio and flip), `"pad"` (random crop with
             padding and flip, for small images), or None.
         validation_split: float. The share of each class kept for validation,
-            where the source has no validation or test part. Defaults to `0.1`.
+            where the source has no validation or test part. Defaults to `0.1`; with
+            `0` all images are one set, `train`, whatever parts there are.
         max_per_class: optional int. Takes at most this many images a class.
         shuffle: bool. Whether training batches come in a new order each epoch.
         seed: int. Decides split, order and crops.
+        kind: what labels are, see `TaskSpec`, for all tasks or a dict by name.
+            Defaults to `"auto"`: integers and strings are `"single_label"`; rows of 0
+            and 1, and in a manifest names with `|` between, `"multi_label"`; floats
+            `"regression"`.
+        columns: optional list of str: the columns of a manifest or of a Hugging Face
+            set that are tasks. Defaults to all, or to those of class labels.
 
     Returns:
         A `LabelledImages`. Every file of a folder is decoded once. What is not
@@ -77,8 +110,10 @@ def load(
 
     Raises:
         ValueError: if an argument is not as above, fewer than two classes
-            have images, or a folder could mean two things (parts beside
-            classes, parts inside classes, a folder linked into two classes).
+            have images, a folder could mean two things (parts beside
+            classes, parts inside classes, a folder linked into two classes), or a
+            manifest names files that are not there, columns that cannot be tasks or
+            labels that are no numbers: it says which, and in which line.
         ImportError: if a TFDS name is given without the package.
 
     Example:
@@ -96,114 +131,87 @@ def load(
             f"`augment` must be None or one of {list(CROPS)}. "
             f"Received: augment={augment!r}"
         )
-    if not 0.0 < validation_split < 1.0:
+    if not 0.0 <= validation_split < 1.0:
         raise ValueError(
-            "`validation_split` must be between 0 and 1. "
+            "`validation_split` must be at least 0 and below 1. "
             f"Received: validation_split={validation_split}"
         )
-    train, validation, names, skipped = _examples(source)
-    if skipped:
-        listed = "\n".join(f"  {printable(f)}: {reason}" for f, reason in skipped[:20])
-        more = f"\n  and {len(skipped) - 20} more" if len(skipped) > 20 else ""
-        warnings.warn(
-            f"Left out {len(skipped)} of what `source` holds:\n{listed}{more}",
-            stacklevel=2,
+    for each in kind.values() if isinstance(kind, dict) else [kind]:
+        check_kind(each)
+    found = _find(source, kind, columns, not validation_split)
+    unknown = set(kind if isinstance(kind, dict) else ())
+    unknown -= {spec.name for spec in found.tasks}
+    if unknown:
+        raise ValueError(
+            "`kind`, as a dict, must be keyed by tasks "
+            f"{[spec.name for spec in found.tasks]}. Received: {sorted(unknown)}"
         )
+    if found.skipped:
+        _warn_of(found.skipped)
     rng = np.random.default_rng(seed)
-    train = _limit(train, max_per_class, rng)
-    if validation is None:
-        train, validation = split_by_class(train, validation_split, rng)
+    train, validation = found.train, found.validation
+    if not validation_split:
+        train, validation = train + (validation or []), None
+    else:
+        require_classes(found)
+    train = limit(found, train, max_per_class, rng)
+    if validation is None and validation_split:
+        train, validation = split(found, train, validation_split, rng)
     options = {"image_size": tuple(size), "batch_size": batch_size, "seed": seed}
+    names = {spec.name: list(spec.class_names or ()) for spec in found.tasks}
+    if validation is not None:
+        validation = ImageBatches(validation, augment=None, shuffle=False, **options)
     return LabelledImages(
         ImageBatches(train, augment=augment, shuffle=shuffle, **options),
-        ImageBatches(validation, augment=None, shuffle=False, **options),
-        names,
-        skipped,
+        validation,
+        names if len(names) > 1 else next(iter(names.values())),
+        found.skipped,
+        found.tasks,
     )
 
 
-def _examples(source):
-    """`(train, validation or None, class names, skipped)`; see `ImageBatches`."""
-    if isinstance(source, (tuple, list)) and len(source) == 2:
-        examples, names = _from_arrays(*map(np.asarray, source))
-        return examples, None, names, []
+def _warn_of(skipped):
+    listed = "\n".join(f"  {printable(f)}: {reason}" for f, reason in skipped[:20])
+    more = f"\n  and {len(skipped) - 20} more" if len(skipped) > 20 else ""
+    warnings.warn(
+        f"Left out {len(skipped)} of what `source` holds:\n{listed}{more}",
+        stacklevel=3,
+    )
+
+
+def _find(source, kind, columns, whole):
+    """What a source of any kind holds, a `Found`."""
+    if is_hub_dataset(source):
+        return from_hub_dataset(source, columns, kind)
+    path = None
     if isinstance(source, (str, os.PathLike)):
-        folder = pathlib.Path(source).expanduser()
-        if folder.is_dir():
-            found = from_folder(folder)
-            _require_classes(found[2])
-            return found
+        path = pathlib.Path(source).expanduser()
+        if path.is_file() and path.suffix.lower() in SUFFIXES:
+            return from_manifest(path, columns, kind, whole)
+    if columns is not None:
+        raise ValueError(
+            "`columns` must be None where `source` has none: it is of manifests and "
+            f"Hugging Face sets. Received: columns={columns!r}"
+        )
+    if is_tf_data(source):
+        return from_tf_data(source, kind=kind)
+    if isinstance(source, (tuple, list)) and len(source) == 2:
+        if all(map(is_tf_data, source)):
+            return from_tf_data(*source, kind=kind)
+        return from_arrays(*source, kind=kind)
+    in_classes(kind)
+    if path is not None:
+        if path.is_dir():
+            return single_label(*from_folder(path))
         if not (isinstance(source, str) and TFDS_NAME.fullmatch(source)):
-            raise ValueError(f"`source` must be a folder. {_not_there(source, folder)}")
+            raise ValueError(f"`source` must be a folder. {_not_there(source, path)}")
     if isinstance(source, str) or hasattr(source, "as_data_source"):
-        return _from_tfds(source)
+        return from_tfds(source, _not_there)
     raise ValueError(
-        "`source` must be a folder of class folders, arrays (images, labels), or a "
-        f"TFDS name or builder. Received one of type {type(source).__name__}: "
-        f"{str(source)[:100]}"
+        "`source` must be a folder of class folders, a manifest, arrays (images, "
+        "labels), a Hugging Face or tf.data data set, or a TFDS name or builder. "
+        f"Received one of type {type(source).__name__}: {str(source)[:100]}"
     )
-
-
-def _from_arrays(images, labels):
-    gray = images.ndim == 3
-    if not (gray or images.shape[3:] == (3,)) or images.dtype != "uint8":
-        raise ValueError(
-            "`source` images must be uint8 of shape (n, h, w, 3) or (n, h, w). "
-            f"Received: {images.dtype} of shape {images.shape}"
-        )
-    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"`source` labels must be integers of shape ({len(images)},). "
-            f"Received: {labels.dtype} of shape {labels.shape}"
-        )
-    if gray:
-        images = np.repeat(images[..., None], 3, axis=-1)
-    examples = [
-        (functools.partial(images.__getitem__, i), int(y)) for i, y in enumerate(labels)
-    ]
-    _require_classes(sorted(set(labels.tolist())))
-    return examples, [str(k) for k in range(labels.max() + 1)]
-
-
-def _from_tfds(source):
-    """Random access to a TensorFlow Datasets set; validation, else test."""
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise ImportError(
-            f"`source` {source!r} is no folder; as a TensorFlow Datasets name it "
-            "needs tensorflow-datasets: pip install tensorflow-datasets"
-        ) from error
-    builder = source
-    if isinstance(source, str):  # a format with random access
-        try:
-            builder = tfds.builder(source, file_format="array_record")
-        except tfds.core.DatasetNotFoundError as error:
-            folder = pathlib.Path(source)
-            close = difflib.get_close_matches(source, tfds.list_builders())
-            raise ValueError(
-                "`source` must be a folder or the name of a TensorFlow Datasets set"
-                f"{f' (such as {close})' if close else ''}. "
-                + _not_there(source, folder)
-            ) from error
-    builder.download_and_prepare()
-    encoded = {"image": tfds.decode.SkipDecoding()}
-
-    def examples(split):
-        records = builder.as_data_source(split, decoders=encoded)
-
-        def image(i):
-            return read_image(io.BytesIO(records[i]["image"]))
-
-        return [
-            (functools.partial(image, i), int(record["label"]))
-            for i, record in enumerate(records)
-        ]
-
-    held_out = [n for n in ("validation", "test") if n in builder.info.splits]
-    names = list(builder.info.features["label"].names)
-    validation = examples(held_out[0]) if held_out else None
-    return examples("train"), validation, names, []
 
 
 def _not_there(source, folder):
@@ -214,45 +222,3 @@ def _not_there(source, folder):
     while not parent.is_dir():
         parent = parent.parent
     return f"Received: {source!r}, which does not exist ({parent} does)"
-
-
-def _require_classes(names):
-    if len(names) < 2:
-        raise ValueError(
-            "`source` must have images of at least two classes. Received those of "
-            f"{len(names)}: {names}"
-        )
-
-
-def _by_class(examples):
-    found = {}
-    for example in examples:
-        found.setdefault(example[1], []).append(example)
-    return found
-
-
-def _limit(examples, count, rng):
-    """At most this many examples a class, drawn at random."""
-    if count is None:
-        return examples
-    kept = []
-    for group in _by_class(examples).values():
-        rows = np.sort(rng.permutation(len(group))[:count])
-        kept += [group[row] for row in rows]
-    return kept
-
-
-def split_by_class(examples, share, rng):
-    """The same share of every class, at least one example, on either side."""
-    train, held_out = [], []
-    for label, group in _by_class(examples).items():
-        if len(group) < 2:
-            raise ValueError(
-                "`source` must have at least two images of every class, to train and "
-                f"to validate. Received one of the class {label}"
-            )
-        count = min(max(round(len(group) * share), 1), len(group) - 1)
-        chosen = set(rng.permutation(len(group))[:count].tolist())
-        for row, example in enumerate(group):
-            (held_out if row in chosen else train).append(example)
-    return train, held_out

@@ -78,6 +78,7 @@ class TaskMixture(keras.utils.PyDataset):
         }
         self.seed = seed
         self.counts = _batches_an_epoch(self.sources, weights, num_batches)
+        self.kinds = {}
         self.first = {name: self._load(name, 0) for name in self.sources}
         self.same_structure = keras.backend.backend() == "tensorflow"
         self.set_epoch(0)
@@ -93,6 +94,10 @@ class TaskMixture(keras.utils.PyDataset):
         for i in which:
             self.order.append((names[i], position[names[i]]))
             position[names[i]] += 1
+
+    def set_kinds(self, kinds: dict[str, str]) -> None:
+        """Takes the kinds of tasks by name: a regression's "no label" is NaN."""
+        self.kinds = kinds
 
     def on_epoch_end(self) -> None:
         """Goes on to the next epoch; Keras calls it after each pass."""
@@ -132,7 +137,13 @@ class TaskMixture(keras.utils.PyDataset):
         for _, others, _ in self.first.values():
             for name, y in others.items():
                 if name not in labels:
-                    labels[name] = np.full((size, *y.shape[1:]), UNLABELLED, y.dtype)
+                    values = self.kinds.get(name) == "regression"
+                    nothing, dtype = UNLABELLED, y.dtype
+                    if values:
+                        nothing, dtype = np.nan, "float32"
+                    labels[name] = np.full((size, *y.shape[1:]), nothing, dtype)
+                elif self.kinds.get(name) == "regression":
+                    labels[name] = labels[name].astype("float32")
         if weighted:
             ones = np.ones(size, "float32")
             weights = {name: (weights or {}).get(name, ones) for name in labels}

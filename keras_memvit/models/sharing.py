@@ -123,7 +123,8 @@ def inspect(
     spec = card["task"]
     lines = [
         f"task: {spec.name}",
-        f"classes: {spec.num_classes}" + _listed(spec.class_names),
+        f"{_COUNTED[spec.kind]}: {spec.num_classes}" + _listed(spec.class_names),
+        f"kind: {spec.kind}",
         f"memory tokens per layer: {spec.num_memory_tokens}",
         f"readout: {readout_config(spec.readout)}",
         f"sees: {', '.join(card['needs']) or '-'}",
@@ -134,6 +135,9 @@ def inspect(
         f"size: {path.stat().st_size:,} bytes",
     ]
     (print_fn or print)("\n".join(lines))
+
+
+_COUNTED = {"single_label": "classes", "multi_label": "labels", "regression": "values"}
 
 
 def _listed(names, limit=10):

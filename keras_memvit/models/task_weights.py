@@ -15,6 +15,8 @@ from keras_memvit.readouts.loop import num_features
 from keras_memvit.readouts.loop import parameters
 
 HEAD = ("head/kernel", "head/bias")
+# Of a regression, not trained: what makes the head's output the labels' units.
+MEAN, SCALE = "target/mean", "target/scale"
 
 
 class TaskWeights(keras.layers.Layer):
@@ -22,7 +24,9 @@ class TaskWeights(keras.layers.Layer):
 
     `(1 + L m) D` numbers for class token and memory, what the readout adds, and
     `(F + 1) C` for the head on `F` features. The variables are float32 whatever the
-    encoder computes in, and start from the same values on every backend.
+    encoder computes in, and start from the same values on every backend. A regression
+    has mean `m` and scale `s` of its targets beside them, which are not trained:
+    with the head's output `h` it answers `h s + m`.
 
     Args:
         spec: the `TaskSpec`.
@@ -42,6 +46,7 @@ class TaskWeights(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.spec = spec
         self.parameters = _parameters(spec, backbone)
+        self.statistics = statistics_shapes(spec)
         vars(self)["values"] = values  # untracked, until built
         self._owned = {}
         self.siblings = lambda: {spec.name: self}  # all tasks of the model, by name
@@ -66,6 +71,14 @@ class TaskWeights(keras.layers.Layer):
                 initializer=draw(name),
                 autocast=False,  # readouts take float32
             )
+        for name, shape in self.statistics.items():
+            self._owned[name] = self.add_weight(
+                name=name.replace("/", "_"),
+                shape=shape,
+                initializer=draw(name),
+                trainable=False,
+                autocast=False,
+            )
 
     def _initializers(self):
         """A function from a tensor's name to where its first values come from."""
@@ -73,13 +86,16 @@ class TaskWeights(keras.layers.Layer):
         if values is not None:
             return lambda name: _Given(values[name])
         rng = np.random.default_rng(random.randrange(1 << 32))
-        return lambda name: _Drawn(self.parameters[name].stddev, rng)
+        known = {MEAN: "zeros", SCALE: "ones"}
+        return lambda name: (
+            known.get(name) or _Drawn(self.parameters[name].stddev, rng)
+        )
 
     @property
     def variables_by_name(self):
         """The variables by their names in a task file."""
         own = {**self._owned, "memory": self.memory.memory}
-        return {name: own[name] for name in self.parameters}
+        return {name: own[name] for name in (*self.parameters, *self.statistics)}
 
     @property
     def class_token(self):
@@ -89,7 +105,8 @@ class TaskWeights(keras.layers.Layer):
     @property
     def shapes(self):
         """Shapes by the names in a task file."""
-        return {name: parameter.shape for name, parameter in self.parameters.items()}
+        shapes = {name: p.shape for name, p in self.parameters.items()}
+        return shapes | self.statistics
 
     def arrays(self):
         """float32 arrays by the names in a task file."""
@@ -107,8 +124,9 @@ class TaskWeights(keras.layers.Layer):
     def parameter_groups(self):
         """Variables by what they are: a dict of lists."""
         groups = {}
-        for name, variable in self.variables_by_name.items():
-            groups.setdefault(self.parameters[name].group, []).append(variable)
+        variables = self.variables_by_name
+        for name, parameter in self.parameters.items():
+            groups.setdefault(parameter.group, []).append(variables[name])
         return groups
 
     def start(self, seed):
@@ -118,7 +136,9 @@ class TaskWeights(keras.layers.Layer):
             seed: int, of NumPy's generator.
         """
         rng = np.random.default_rng(seed)
-        for name, variable in self.variables_by_name.items():
+        variables = self.variables_by_name
+        for name in self.parameters:
+            variable = variables[name]
             if name != "class_token":
                 draw = _Drawn(self.parameters[name].stddev, rng)
                 variable.assign(draw(variable.shape))
@@ -128,13 +148,31 @@ class TaskWeights(keras.layers.Layer):
         values = {
             name: variable.value
             for name, variable in self.variables_by_name.items()
-            if name not in HEAD
+            if name not in (*HEAD, *self.statistics)
         }
         return Task(self.spec, values)
 
     def call(self, features):
         kernel, bias = (self._owned[name].value for name in HEAD)
-        return ops.matmul(ops.cast(features, "float32"), kernel) + bias
+        outputs = ops.matmul(ops.cast(features, "float32"), kernel) + bias
+        if not self.statistics:
+            return outputs
+        return outputs * self._owned[SCALE].value + self._owned[MEAN].value
+
+    def standardize(self, values):
+        """Targets or answers `(B, C)` of a regression in units of their scale."""
+        return (values - self._owned[MEAN].value) / self._owned[SCALE].value
+
+    def served_head(self):
+        """The head's kernel and bias, by their names, as one map to what is answered.
+
+        `h s + m` with `h = z W + b` is `z (W s) + (b s + m)`.
+        """
+        kernel, bias = (self._owned[name].value for name in HEAD)
+        if self.statistics:
+            mean, scale = self._owned[MEAN].value, self._owned[SCALE].value
+            kernel, bias = kernel * scale, bias * scale + mean
+        return dict(zip(HEAD, (kernel, bias)))
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.spec.num_classes)
@@ -173,7 +211,14 @@ class TaskWeights(keras.layers.Layer):
 
 def task_shapes(spec, backbone):
     """Shapes of all of a task's tensors by their names in a task file."""
-    return {name: p.shape for name, p in _parameters(spec, backbone).items()}
+    shapes = {name: p.shape for name, p in _parameters(spec, backbone).items()}
+    return shapes | statistics_shapes(spec)
+
+
+def statistics_shapes(spec):
+    """Shapes of what a task keeps of its targets, by their names in a task file."""
+    regression = spec.kind == "regression"
+    return dict.fromkeys((MEAN, SCALE), (spec.num_classes,)) if regression else {}
 
 
 def _parameters(spec, backbone):

@@ -33,14 +33,15 @@ class Candidate:
     def __post_init__(self):
         object.__setattr__(self, "readout", get_readout(self.readout))
 
-    def spec(self, name, num_classes, class_names=None):
+    def spec(self, name, num_classes, class_names=None, kind="single_label"):
         """The `TaskSpec` of it."""
         return TaskSpec(
             name,
             num_classes,
             self.num_memory_tokens,
-            class_names=class_names,
+            class_names=class_names or None,
             readout=self.readout,
+            kind=kind,
         )
 
     @property
@@ -63,7 +64,7 @@ AUTO = (
 )
 
 
-def parse_candidates(candidates, backbone, num_classes, budget):
+def parse_candidates(candidates, backbone, num_classes, budget, kind="single_label"):
     """The candidates within the budget, the ridge head first.
 
     Raises:
@@ -81,7 +82,7 @@ def parse_candidates(candidates, backbone, num_classes, budget):
         )
     candidates = [RIDGE, *(c for c in candidates if c.learning_rate is not None)]
     limit = budget.get("bytes", float("inf"))
-    sizes = [file_bytes(c, backbone, num_classes) for c in candidates]
+    sizes = [file_bytes(c, backbone, num_classes, kind) for c in candidates]
     found = [c for c, size in zip(candidates, sizes) if size <= limit]
     if not found:
         raise ValueError(
@@ -91,7 +92,7 @@ def parse_candidates(candidates, backbone, num_classes, budget):
     return found[: budget.get("candidates", len(found))]
 
 
-def file_bytes(candidate, backbone, num_classes):
+def file_bytes(candidate, backbone, num_classes, kind="single_label"):
     """Bytes of the tensors in its task file."""
-    shapes = task_shapes(candidate.spec("task", num_classes), backbone)
+    shapes = task_shapes(candidate.spec("task", num_classes, kind=kind), backbone)
     return 4 * sum(int(np.prod(shape)) for shape in shapes.values())

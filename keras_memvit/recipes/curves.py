@@ -3,32 +3,32 @@
 import keras
 import numpy as np
 
-from keras_memvit.recipes.temperature import cross_entropy
-
 
 class Judge(keras.callbacks.Callback):
     """Answers the held-out images after every epoch.
 
     Args:
         store: the `StateStore` of the held-out images.
-        labels: ints `(n,)`.
+        labels: of these images.
+        scoring: the `Scoring` of the task's kind.
 
     Attributes:
-        found: dict from task to `{"val_loss": [...], "val_accuracy": [...]}`.
+        found: dict from task to `{"val_loss": [...], "val_accuracy": [...]}`, or what
+            stands for accuracy.
     """
 
-    def __init__(self, store, labels):
+    def __init__(self, store, labels, scoring):
         super().__init__()
-        self.store, self.labels = store, labels
+        self.store, self.labels, self.scoring = store, labels, scoring
         self.found = {}
 
     def on_epoch_end(self, epoch, logs=None):
         answers = self.model.predict(self.store, verbose=0)
         for name, logits in answers.items():
-            curve = self.found.setdefault(name, {"val_loss": [], "val_accuracy": []})
-            curve["val_loss"].append(cross_entropy(logits, self.labels))
-            right = logits.argmax(-1) == self.labels
-            curve["val_accuracy"].append(float(np.mean(right)))
+            metric = f"val_{self.scoring.metric}"
+            curve = self.found.setdefault(name, {"val_loss": [], metric: []})
+            curve["val_loss"].append(self.scoring.loss(logits, self.labels))
+            curve[metric].append(self.scoring.score(logits, self.labels))
 
 
 def curves_of(history, judge, num_candidates, num_folds):

@@ -12,26 +12,28 @@ class Evidence:
 
     Attributes:
         rows: ints `(n,)`, which of all images.
-        labels: ints `(n,)`.
+        labels: ints `(n,)`; of other kinds float32 `(n, C)`.
         logits: float32 `(n, C)`, of the chosen candidate, divided by its temperature.
         head_logits: float32 `(n, C)`, of the ridge head on frozen features.
-        majority: int, the most frequent label of all images.
+        majority: int, the most frequent label of all images; None of other kinds.
         folds: int. 1 = a hold-out; else every image was held out in turn.
         curves: list of dicts, one a trained candidate: `candidate`, `learning_rate`,
             `loss` by epoch, and with a hold-out `val_loss`, `val_accuracy`.
         names: list of str, the held-out images' files, or `image 7`.
         read: function from a position in `rows` to uint8 `(h, w, 3)`.
+        kind: str, of the task.
     """
 
     rows: np.ndarray
     labels: np.ndarray
     logits: np.ndarray
     head_logits: np.ndarray
-    majority: int
+    majority: int | None
     folds: int
     curves: list[dict]
     names: list[str]
     read: Callable[[int], np.ndarray]
+    kind: str = "single_label"
 
 
 def evidence_of(trials, best, head, examples):
@@ -43,13 +45,17 @@ def evidence_of(trials, best, head, examples):
         examples: list of `(read, label)`, all images.
     """
     rows = trials.folds.judged
+    majority = None
+    if trials.kind == "single_label":
+        majority = int(np.bincount(trials.labels).argmax())
     readers = [examples[row][0] for row in rows]
     return Evidence(
         rows=rows,
         labels=trials.labels[rows],
         logits=trials.logits[best] / np.float32(trials.temperature(best)),
         head_logits=trials.logits[head],
-        majority=int(np.bincount(trials.labels).argmax()),
+        majority=majority,
+        kind=trials.kind,
         folds=trials.folds.count,
         curves=[
             {"candidate": c.words, "learning_rate": c.learning_rate, **curve}

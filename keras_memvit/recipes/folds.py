@@ -32,23 +32,30 @@ class Folds:
             return np.arange(len(self.fold))
         return np.flatnonzero(self.fold < 0)
 
-    def labels(self, labels, fold):
-        """The labels of the trained rows, -1 where this fold holds them out."""
+    def labels(self, labels, fold, unknown=-1):
+        """The labels of the trained rows, `unknown` where this fold holds them out."""
         rows = self.trained
-        return np.where(self.fold[rows] == fold, -1, labels[rows])
+        out = (self.fold[rows] == fold).reshape(-1, *[1] * (labels.ndim - 1))
+        return np.where(out, np.asarray(unknown, labels.dtype), labels[rows])
 
 
-def choose_folds(labels, held_out, seed):
+def choose_folds(labels, held_out, seed, kind="single_label"):
     """The given hold-out, or folds where a class has few images in it.
 
+    Where labels are rows, folds where a column has few known values, or few positives,
+    in the hold-out.
+
     Args:
-        labels: ints `(n,)`.
+        labels: ints `(n,)`, or float32 `(n, C)` of which NaN and -1 are not known.
         held_out: bools `(n,)`, the validation part.
         seed: int.
+        kind: str, of the task.
 
     Returns:
         `Folds`.
     """
+    if kind != "single_label":
+        return _choose_for_rows(labels, held_out, seed, kind)
     classes, counts = np.unique(labels[held_out], return_counts=True)
     if len(classes) == len(np.unique(labels)) and counts.min() >= FEW:
         return Folds(np.where(held_out, 0, -1), 1)
@@ -59,4 +66,18 @@ def choose_folds(labels, held_out, seed):
     for k in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == k))
         fold[rows] = np.arange(len(rows)) % count
+    return Folds(fold, count)
+
+
+def _choose_for_rows(labels, held_out, seed, kind):
+    answers = kind == "multi_label"
+    present = labels == 1 if answers else np.isfinite(labels)
+    enough = FEW if answers else FEW * FEW  # numbers are judged by their spread
+    wanted = np.minimum(present.sum(0), enough)
+    if len(labels) > held_out.sum() > 0 and (present[held_out].sum(0) >= wanted).all():
+        return Folds(np.where(held_out, 0, -1), 1)
+    count = min(NUM_FOLDS, len(labels))
+    order = np.random.default_rng(seed).permutation(len(labels))
+    fold = np.empty(len(labels), int)
+    fold[order] = np.arange(len(labels)) % count
     return Folds(fold, count)

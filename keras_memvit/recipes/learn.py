@@ -10,6 +10,8 @@ import keras
 import numpy as np
 
 from keras_memvit.backbones.convert import convert
+from keras_memvit.data.found import LABEL
+from keras_memvit.data.label_columns import check_kind
 from keras_memvit.data.load import LabelledImages
 from keras_memvit.data.load import load
 from keras_memvit.files.atomic import write_json
@@ -23,6 +25,8 @@ from keras_memvit.recipes.digest import digest
 from keras_memvit.recipes.evidence import evidence_of
 from keras_memvit.recipes.folds import choose_folds
 from keras_memvit.recipes.learn_result import LearnResult
+from keras_memvit.recipes.learned_task import all_examples
+from keras_memvit.recipes.learned_task import choose_task
 from keras_memvit.recipes.ridge_head import RidgeHead
 from keras_memvit.recipes.task_name import task_name
 from keras_memvit.recipes.trials import Trials
@@ -64,14 +68,18 @@ def learn(
     Stopped at any moment, the next call with the same arguments finds the store
     and the candidates that were done.
 
+    A multi-label task is chosen by mean average precision, a regression by R2.
+
     Args:
-        source: what `data.load` takes, or a `LabelledImages`.
+        source: what `data.load` takes, or a `LabelledImages`; of several tasks the
+            one called `name`.
         backbone: what `build` takes.
-        name: str, the task's name. Defaults to the source folder's, else `"task"`.
+        name: str, the task's name. Defaults to that of a manifest's column of labels,
+            the source folder's or file's, else `"task"`.
         output: optional folder: gets `<name>.safetensors` and `<name>.json`, the
             table.
         candidates: `"auto"`, or a list of `Candidate`. The ridge head is always tried.
-        kind: `"auto"` or `"single_label"`.
+        kind: `"auto"`, as `data.load` finds it, or a kind of `TaskSpec`.
         budget: None; a number of seconds after which no further candidate is begun; a
             string such as `"200kB"`, the most that the task's tensors may take; or a
             dict with some of `"seconds"`, `"candidates"`, `"bytes"`.
@@ -98,47 +106,46 @@ def learn(
     ```
     """
     begun = time.monotonic()
-    if kind not in ("auto", "single_label"):
-        raise ValueError(
-            f"`kind` must be 'auto' or 'single_label'. Received: kind={kind!r}"
-        )
+    check_kind(kind)
     if not isinstance(epochs, int) or epochs < 1:
         raise ValueError(f"`epochs` must be an int of at least 1. Received: {epochs!r}")
     budget = parse_budget(budget)
-    name = task_name(name, source)
     shape = _image_shape(image_size)
     handle = os.fspath(backbone) if isinstance(backbone, (str, os.PathLike)) else None
     backbone, _ = convert(backbone, image_shape=shape)
-    found = _load(source, backbone.image_shape[:2], seed)
-    num_classes = len(found.class_names)
-    candidates = parse_candidates(candidates, backbone, num_classes, budget)
-    spec_of = {"num_classes": num_classes, "class_names": found.class_names}
+    found = _load(source, backbone.image_shape[:2], seed, kind)
+    task = choose_task(found, name, kind)
+    if name is None and task.name != LABEL:  # a manifest's column
+        name = task.name
+    name = task_name(name, source)
+    num_classes, kind = task.num_classes, task.kind
+    candidates = parse_candidates(candidates, backbone, num_classes, budget, kind)
+    spec_of = {
+        "num_classes": num_classes,
+        "class_names": task.class_names,
+        "kind": kind,
+    }
     RIDGE.spec(name, **spec_of)  # refuses a bad name before anything is computed
     if output is not None:
         pathlib.Path(output).mkdir(parents=True, exist_ok=True)
 
     say = print if verbose else (lambda text: None)
-    images, labels, held_out = _all_examples(found)
+    images, labels, held_out = all_examples(found, task)
     cache = _cache(cache)
     key = digest(backbone.fingerprint(), images)
     store = precompute(
         backbone, images.ordered(), cache / "stores" / key, verbose=verbose
     )
-    folds = choose_folds(labels, held_out, seed)
+    folds = choose_folds(labels, held_out, seed, kind)
     options = {"seed": seed, "batch_size": BATCH_SIZE, "verbose": verbose}
+    made_of = (key, labels, folds.fold, seed, keras.backend.backend())
+    made_of += () if kind == "single_label" else (kind,)
+    folder = cache / "learn" / digest(*made_of)
     trials = Trials(
-        backbone,
-        store,
-        labels,
-        folds,
-        num_classes,
-        cache
-        / "learn"
-        / digest(key, labels, folds.fold, seed, keras.backend.backend()),
-        **options,
+        backbone, store, labels, folds, num_classes, folder, kind, **options
     )
     ridge = RidgeHead(backbone, store, seed)
-    trials.add(RIDGE, ridge.held_out(labels, folds, num_classes))
+    trials.add(RIDGE, ridge.held_out(labels, folds, num_classes, kind))
     say(f"{len(candidates)} candidates, judged by {len(folds.judged)} held-out images")
     seconds = budget.get("seconds", float("inf"))
     _try_all(trials, candidates, epochs, begun + seconds, say)
@@ -153,20 +160,23 @@ def learn(
         length = trials.epochs[best]
         model = train(backbone, [spec], [best], store, targets, length, **options)
     temperature = trials.temperature(best)
-    _divide_head(model.task_layers[name], temperature)
+    if kind != "regression":
+        _divide_head(model.task_layers[name], temperature)
+    sizes = [file_bytes(c, backbone, num_classes, kind) for c in order]
     result = LearnResult(
         name=name,
         model=model,
         candidate=best,
-        table=[_row(trials, c, file_bytes(c, backbone, num_classes)) for c in order],
-        val_accuracy=-trials.rank(best)[0],
+        table=[_row(trials, c, size) for c, size in zip(order, sizes)],
+        val_accuracy=-trials.rank(best)[0] if kind == "single_label" else None,
         temperature=temperature,
-        class_names=list(found.class_names),
+        class_names=list(task.class_names or ()),
         num_images=len(labels),
         skipped=found.skipped,
         backbone=handle,
         base_difference=model.verify_unchanged(images[0][0])["base"],
         evidence=evidence_of(trials, best, RIDGE, images.examples),
+        kind=kind,
     )
     if output is not None:
         result.path = pathlib.Path(output) / f"{name}.safetensors"
@@ -187,12 +197,12 @@ def _try_all(trials, candidates, epochs, deadline, say):
 
 
 def _row(trials, candidate, size):
-    accuracy, loss = trials.rank(candidate)
+    score, loss = trials.rank(candidate)
     return {
         "candidate": candidate.words,
         "learning_rate": candidate.learning_rate,
         "epochs": trials.epochs[candidate],
-        "val_accuracy": -accuracy,
+        f"val_{trials.scoring.metric}": -score,
         "val_loss": loss,
         "bytes": size,
     }
@@ -220,7 +230,7 @@ def _image_shape(image_size):
     return (*size, 3)
 
 
-def _load(source, size, seed):
+def _load(source, size, seed, kind):
     if isinstance(source, LabelledImages):
         if tuple(source.train.image_size) != tuple(size):
             raise ValueError(
@@ -229,17 +239,7 @@ def _load(source, size, seed):
             )
         return source
     options = {"image_size": size, "batch_size": BATCH_SIZE, "seed": seed}
-    return load(source, augment=None, validation_split=0.15, **options)
-
-
-def _all_examples(found):
-    """Every image in one data set, all labels, and which were for validation."""
-    images = found.train.ordered()
-    train, validation = list(found.train.examples), list(found.validation.examples)
-    images.examples = train + validation
-    images.set_epoch(0)
-    labels = np.array([label for _, label in images.examples])
-    return images, labels, np.arange(len(labels)) >= len(train)
+    return load(source, augment=None, validation_split=0.15, kind=kind, **options)
 
 
 def _cache(folder):

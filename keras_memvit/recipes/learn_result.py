@@ -8,6 +8,7 @@ import keras
 
 from keras_memvit.recipes.candidates import Candidate
 from keras_memvit.recipes.evidence import Evidence
+from keras_memvit.recipes.scoring import SCORING
 from keras_memvit.recipes.text_table import text_table
 
 
@@ -20,11 +21,14 @@ class LearnResult:
         model: a `MemoryViT` with the task, trained on every image.
         candidate: the `Candidate` that was chosen.
         table: list of dicts, one a candidate, best first: `candidate`,
-            `learning_rate`, `epochs`, `val_accuracy`, `val_loss` (at its best
-            temperature), `bytes` of its task file. Those that were dropped after the
-            first epochs have fewer `epochs`.
+            `learning_rate`, `epochs`, `val_accuracy` (of a multi-label task
+            `val_mean_average_precision`, of a regression `val_r2`), `val_loss` (at its
+            best temperature; of a regression the mean absolute error), `bytes` of its
+            task file. Those that were dropped after the first epochs have fewer
+            `epochs`.
         val_accuracy: float, of the chosen candidate, on images that it did not train
             on then. They chose it, so it is a little higher than on further images.
+            None of other kinds, whose `val_score` is the table's.
         temperature: float. What the head was divided by, so that probabilities are
             calibrated.
         class_names: list of str, by label.
@@ -35,13 +39,14 @@ class LearnResult:
         path: the task file, or None.
         evidence: `Evidence`, the answers to held-out images and the learning curves:
             what `keras_memvit.report` shows. It holds the images' readers, not images.
+        kind: str, of the task.
     """
 
     name: str
     model: keras.Model
     candidate: Candidate
     table: list[dict[str, Any]]
-    val_accuracy: float
+    val_accuracy: float | None
     temperature: float
     class_names: list[str]
     num_images: int
@@ -50,11 +55,28 @@ class LearnResult:
     backbone: str | None = None
     path: pathlib.Path | None = None
     evidence: Evidence | None = None
+    kind: str = "single_label"
+
+    @property
+    def metric(self) -> str:
+        """What chose the candidate."""
+        return SCORING[self.kind].metric
+
+    @property
+    def val_score(self) -> float:
+        """The chosen candidate's `metric` on the held-out images."""
+        return self.table[0][f"val_{self.metric}"]
 
     def __str__(self) -> str:
+        count = self.model.task_layers[self.name].spec.num_classes
+        noun, score = {
+            "single_label": ("classes", f"{100 * self.val_score:.1f} %"),
+            "multi_label": ("labels", f"mean average precision {self.val_score:.3f}"),
+            "regression": ("values", f"R2 {self.val_score:.3f}"),
+        }[self.kind]
         chosen = (
-            f"'{self.name}': {len(self.class_names)} classes, {self.num_images} "
-            f"images. Chosen: {self.candidate.words}, {100 * self.val_accuracy:.1f} % "
+            f"'{self.name}': {count} {noun}, {self.num_images} "
+            f"images. Chosen: {self.candidate.words}, {score} "
             f"on the held-out images that chose it. Base outputs differ by "
             f"{self.base_difference}."
         )
@@ -64,5 +86,5 @@ class LearnResult:
     def card(self) -> dict:
         """What JSON can hold of it."""
         kept = ("name", "table", "val_accuracy", "temperature", "class_names")
-        kept += ("num_images", "skipped", "base_difference", "backbone")
+        kept += ("num_images", "skipped", "base_difference", "backbone", "kind")
         return {key: getattr(self, key) for key in kept}

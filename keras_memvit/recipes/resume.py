@@ -139,6 +139,8 @@ def _read(path, of, variables):
         raise _refused(path, f"is damaged ({error!r:.200})") from error
     if not holds:
         raise _refused(path, "is damaged: its checksum does not hold")
+    for spec in card.get("tasks") or ():
+        spec.setdefault("kind", "single_label")  # of files before there were others
     if differing := [key for key, value in of.items() if card.get(key) != value]:
         raise _refused(path, f"is of another training, which differs in {differing}")
     owned = list(filter(StoppingState.owns, arrays))

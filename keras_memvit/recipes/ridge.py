@@ -2,6 +2,7 @@
 
 import numpy as np
 
+MAX_PATTERNS = 16  # of which targets are known
 STRENGTHS = tuple(10.0**k for k in range(-4, 3))
 
 
@@ -34,8 +35,58 @@ def fit_ridge(features, labels, num_classes, strengths=STRENGTHS):
     >>> (features @ kernel + bias).argmax(-1).tolist()
     [0, 0, 1, 1]
     """
-    features = np.asarray(features, "float64")
     targets = np.eye(num_classes)[labels]
+    return _solve(
+        features,
+        targets,
+        strengths,
+        lambda answers: np.mean(answers.argmax(-1) == labels),
+    )
+
+
+def fit_ridge_rows(features, targets, score=None, strengths=STRENGTHS):
+    """As `fit_ridge`, of rows of numbers of which some are not known.
+
+    Columns of which the same rows are known are solved together, each pattern by
+    itself; of more than 16 patterns, what is not known counts as its column's mean.
+
+    Args:
+        features: array `(n, F)`.
+        targets: array `(n, C)`, NaN = not known.
+        score: optional function of predictions and targets, that the strength is
+            chosen by before the squared error.
+        strengths: floats to choose from.
+
+    Returns:
+        `(kernel, bias)`, float32 of shapes `(F, C)`, `(C,)`.
+    """
+    features, targets = np.asarray(features), np.array(targets, "float64")
+    known = np.isfinite(targets)
+    patterns, which = np.unique(known, axis=1, return_inverse=True)
+    if patterns.shape[1] > MAX_PATTERNS:
+        count = np.maximum(known.sum(0), 1)
+        means = np.where(known, targets, 0.0).sum(0) / count
+        targets = np.where(known, targets, means)
+        patterns, which = (
+            np.ones((len(targets), 1), bool),
+            np.zeros(known.shape[1], int),
+        )
+    kernel = np.zeros((features.shape[1], targets.shape[1]), "float32")
+    bias = np.zeros(targets.shape[1], "float32")
+    for i, rows in enumerate(patterns.T):
+        columns = which.ravel() == i
+        if not rows.any():
+            continue
+        wanted = targets[rows][:, columns]
+        judge = score and (lambda answers, wanted=wanted: score(answers, wanted))
+        found = _solve(features[rows], wanted, strengths, judge)
+        kernel[:, columns], bias[columns] = found
+    return kernel, bias
+
+
+def _solve(features, targets, strengths, score=None):
+    """The head with the best score, then the least error, leaving one out."""
+    features = np.asarray(features, "float64")
     centre, mean = features.mean(0), targets.mean(0)
     inputs, wanted = features - centre, targets - mean
     values, vectors = np.linalg.eigh(inputs.T @ inputs)
@@ -48,8 +99,7 @@ def fit_ridge(features, labels, num_classes, strengths=STRENGTHS):
         leverage = 1.0 / len(inputs) + (rotated**2) @ shrunk
         errors = wanted - rotated @ (shrunk[:, None] * products)
         errors = errors / np.maximum(1.0 - leverage, 1e-9)[:, None]
-        accuracy = np.mean((targets - errors).argmax(-1) == labels)
-        rank = (accuracy, -np.mean(errors**2))
+        rank = (score(targets - errors) if score else 0.0, -np.mean(errors**2))
         if best is None or rank > best[0]:
             best = (rank, vectors @ (shrunk[:, None] * products))
     kernel = best[1]

@@ -18,6 +18,7 @@ from keras_memvit.recipes.text_table import text_table
 from keras_memvit.tasks.spec import TaskSpec
 from keras_memvit.tasks.spec import parse_tasks
 from keras_memvit.training.divergence import TaskDivergence
+from keras_memvit.training.kinds import kind_of
 from keras_memvit.training.schedules import paper_optimizer
 from keras_memvit.training.store_inputs import is_store
 
@@ -28,14 +29,15 @@ class SweepResult:
 
     Attributes:
         table: list of dicts, one a candidate, best first: `learning_rate`,
-            `num_memory_tokens`, `seed`, `val_accuracy`, `val_loss`, and
+            `num_memory_tokens`, `seed`, `val_accuracy` (of a multi-label task
+            `val_mean_average_precision`, of a regression `val_mae`), `val_loss`, and
             `diverged`, the epoch from 1 in which its loss was no number any more,
             else None. Those come last, whatever their accuracy: answers that are no
             numbers count as the first class.
         best: dict, the learning rate and token count with the best mean
-            validation accuracy over seeds (where several have it, the least
-            mean loss), that `mean`, and its `spread` (standard deviation).
-            Settings of which no seed diverged go first.
+            validation accuracy (or what stands for it) over seeds (where several
+            have it, the least mean loss), that `mean`, and its `spread` (standard
+            deviation). Settings of which no seed diverged go first.
         model: a `MemoryViT` of the task as the best candidate's best seed
             trained it.
     """
@@ -108,7 +110,9 @@ def sweep(
     model = _model_of(backbone, specs[0], candidates)
     names = list(candidates)
     rates = {name: row[0] for name, row in candidates.items()}
-    model.compile(optimizer(1.0), learning_rate_multipliers=rates)
+    kind = kind_of(specs[0])
+    metric = kind.metrics[0]
+    model.compile(optimizer(1.0), metrics=[metric], learning_rate_multipliers=rates)
     stopping = _StopDiverged()
     model.fit(
         *_for_all(train, names),
@@ -132,7 +136,7 @@ def sweep(
             "learning_rate": rate,
             "num_memory_tokens": tokens,
             "seed": seed,
-            "val_accuracy": logs[f"{name}_accuracy"],
+            f"val_{metric}": logs[f"{name}_{metric}"],
             "val_loss": val_loss,
             "diverged": None if diverged is None else diverged[0] + 1,
         }
@@ -141,9 +145,11 @@ def sweep(
             "Every candidate of `sweep` diverged: try smaller learning rates. "
             f"Received: learning_rates={tuple(learning_rates)}"
         )
-    best, winner = _best(rows)
+    sign = 1 if kind.smaller_is_better else -1
+    best, winner = _best(rows, f"val_{metric}", sign)
+    order = _order_by(f"val_{metric}", sign)
     return SweepResult(
-        sorted(rows.values(), key=_order), best, rename(model, winner, specs[0].name)
+        sorted(rows.values(), key=order), best, rename(model, winner, specs[0].name)
     )
 
 
@@ -181,8 +187,9 @@ class _StopDiverged(TaskDivergence):
         self.model.optimizer.set_finished(())
 
 
-def _best(rows):
+def _best(rows, metric="val_accuracy", sign=-1):
     """The settings with the best mean over seeds, and their best candidate."""
+    order_of = _order_by(metric, sign)
     groups = {}
     for name, row in rows.items():
         key = (row["learning_rate"], row["num_memory_tokens"])
@@ -192,23 +199,27 @@ def _best(rows):
         return [rows[name][what] for name in groups[key] if not rows[name]["diverged"]]
 
     def order(key):  # whole groups before those of which a seed diverged
-        accuracies = over_seeds(key, "val_accuracy")
-        if not accuracies:
-            return True, 1.0, math.inf
-        loss = statistics.fmean(over_seeds(key, "val_loss"))
-        missing = len(accuracies) < len(groups[key])
-        return missing, -statistics.fmean(accuracies), loss
+        values = over_seeds(key, metric)
+        if not values:
+            return True, math.inf, math.inf
+        mean = {metric: statistics.fmean(values)}
+        mean["val_loss"] = statistics.fmean(over_seeds(key, "val_loss"))
+        missing = len(values) < len(groups[key])
+        return missing, *order_of({**mean, "diverged": None})[1:]
 
     rate, tokens = min(groups, key=order)
-    accuracies = over_seeds((rate, tokens), "val_accuracy")
+    values = over_seeds((rate, tokens), metric)
     best = {
         "learning_rate": rate,
         "num_memory_tokens": tokens,
-        "mean": float(np.mean(accuracies)),
-        "spread": float(np.std(accuracies)),
+        "mean": float(np.mean(values)),
+        "spread": float(np.std(values)),
     }
-    return best, min(groups[rate, tokens], key=lambda name: _order(rows[name]))
+    return best, min(groups[rate, tokens], key=lambda name: order_of(rows[name]))
 
 
-def _order(row):
-    return (row["diverged"] is not None, -row["val_accuracy"], row["val_loss"])
+def _order_by(metric, sign):
+    def order(row):
+        return (row["diverged"] is not None, sign * row[metric], row["val_loss"])
+
+    return order

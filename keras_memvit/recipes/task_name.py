@@ -11,6 +11,8 @@ def task_name(name: str | None, source: Any) -> str:
     if name is not None:
         return name
     if isinstance(source, (str, os.PathLike)):
-        words = re.sub(r"[^A-Za-z0-9_-]+", "_", pathlib.Path(source).resolve().name)
+        path = pathlib.Path(source).resolve()
+        words = path.stem if path.is_file() else path.name
+        words = re.sub(r"[^A-Za-z0-9_-]+", "_", words)
         return words.strip("_-") or "task"
     return "task"

@@ -15,12 +15,28 @@ def cross_entropy(logits, labels):
     return float(np.mean(np.log(np.exp(logits).sum(-1)) - right))
 
 
-def fit_temperature(logits, labels):
+def binary_cross_entropy(logits, labels):
+    """The mean of `-log p(label)` with `p = sigmoid(logits)`, by cell.
+
+    Args:
+        logits: array `(n, C)`.
+        labels: `(n, C)` of 0 and 1; -1 is left out.
+    """
+    logits, labels = np.asarray(logits, "float64"), np.asarray(labels)
+    if not np.isfinite(logits).all():
+        return float("inf")
+    losses = np.maximum(logits, 0) - logits * labels + np.log1p(np.exp(-abs(logits)))
+    known = labels >= 0
+    return float(losses[known].mean()) if known.any() else 0.0
+
+
+def fit_temperature(logits, labels, loss=cross_entropy):
     """The `T` for which `softmax(logits / T)` has the least cross-entropy.
 
     Args:
         logits: array `(n, C)` of examples that were not trained on.
         labels: ints `(n,)`.
+        loss: of logits and labels; `binary_cross_entropy` for sigmoids.
 
     Returns:
         A float between 0.01 and 100.
@@ -28,5 +44,5 @@ def fit_temperature(logits, labels):
     Reference:
         - [Guo et al., 2017](https://arxiv.org/abs/1706.04599), section 4.2
     """
-    losses = [cross_entropy(np.asarray(logits) / t, labels) for t in TEMPERATURES]
+    losses = [loss(np.asarray(logits) / t, labels) for t in TEMPERATURES]
     return float(TEMPERATURES[int(np.argmin(losses))])

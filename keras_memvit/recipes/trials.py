@@ -11,8 +11,7 @@ from keras_memvit.models.build import build
 from keras_memvit.recipes.curves import Judge
 from keras_memvit.recipes.curves import curves_of
 from keras_memvit.recipes.digest import digest
-from keras_memvit.recipes.temperature import cross_entropy
-from keras_memvit.recipes.temperature import fit_temperature
+from keras_memvit.recipes.scoring import SCORING
 from keras_memvit.training.schedules import adamw_optimizer
 
 
@@ -24,7 +23,7 @@ def train(backbone, specs, candidates, store, labels, epochs, seed, **options):
         specs: list of `TaskSpec`, one a candidate.
         candidates: list of `Candidate` with one weight decay.
         store: the `StateStore`.
-        labels: dict by task name of ints `(n,)`, -1 = held out.
+        labels: dict by task name of labels of all rows, -1 or NaN = held out.
         epochs: int.
         seed: int, of every task's initial values.
         **options: of `fit`.
@@ -46,15 +45,19 @@ def train(backbone, specs, candidates, store, labels, epochs, seed, **options):
     return model
 
 
-def held_out_logits(backbone, candidates, store, labels, folds, num_classes, **options):
+def held_out_logits(
+    backbone, candidates, store, labels, folds, num_classes, kind, **options
+):
     """Every candidate's logits of the judged rows, by tasks that did not see them.
 
     Where there is one fold, the judged rows are also answered after every epoch.
 
     Args:
         store: of all examples.
-        labels: ints `(n,)`.
+        labels: ints `(n,)`, or float32 `(n, C)`.
         folds: `Folds`.
+        num_classes: int.
+        kind: str, of the task.
         **options: of `train`.
 
     Returns:
@@ -65,11 +68,12 @@ def held_out_logits(backbone, candidates, store, labels, folds, num_classes, **o
     specs, targets = [], {}
     for i, candidate in enumerate(candidates):
         for fold in range(folds.count):
-            specs.append(candidate.spec(f"c{i}-{fold}", num_classes))
-            targets[specs[-1].name] = folds.labels(labels, fold)
+            specs.append(candidate.spec(f"c{i}-{fold}", num_classes, kind=kind))
+            unknown = SCORING[kind].unknown
+            targets[specs[-1].name] = folds.labels(labels, fold, unknown)
     repeated = [c for c in candidates for _ in range(folds.count)]
     rows = folds.judged
-    judge = Judge(store.subset(rows), labels[rows])
+    judge = Judge(store.subset(rows), labels[rows], SCORING[kind])
     model = train(
         backbone,
         specs,
@@ -94,10 +98,11 @@ class Trials:
     Args:
         backbone: a `ViTBackbone`.
         store: the `StateStore` of all images.
-        labels: ints `(n,)`.
+        labels: ints `(n,)`, or float32 `(n, C)`.
         folds: `Folds`.
         num_classes: int.
         folder: where finished trials are kept for the next call.
+        kind: str, of the task.
         **options: of `train`.
 
     Attributes:
@@ -106,13 +111,17 @@ class Trials:
         epochs: dict from `Candidate` to the epochs behind these, None without.
     """
 
-    def __init__(self, backbone, store, labels, folds, num_classes, folder, **options):
+    def __init__(
+        self, backbone, store, labels, folds, num_classes, folder, kind, **options
+    ):
         self.backbone = backbone
         self.store = store
         self.labels = labels
         self.folds = folds
         self.num_classes = num_classes
         self.folder = pathlib.Path(folder)
+        self.kind = kind
+        self.scoring = SCORING[kind]
         self.options = options
         self.logits, self.epochs, self.curves = {}, {}, {}
 
@@ -133,6 +142,7 @@ class Trials:
                 self.labels,
                 self.folds,
                 self.num_classes,
+                self.kind,
                 epochs=epochs,
                 **self.options,
             )
@@ -145,19 +155,20 @@ class Trials:
             self.add(candidate, answer, epochs, curve)
 
     def rank(self, candidate):
-        """`(-accuracy, loss)`, the loss at its best temperature: the least is best.
+        """`(-score, loss)`, the loss at its best temperature: the least is best.
 
         What is not finite comes last.
         """
         logits, labels = self.logits[candidate], self.labels[self.folds.judged]
         if not np.isfinite(logits).all():
-            return (0.0, float("inf"))
-        accuracy = float(np.mean(logits.argmax(-1) == labels))
-        return (-accuracy, cross_entropy(logits / self.temperature(candidate), labels))
+            return (-self.scoring.worst, float("inf"))
+        loss = self.scoring.loss(logits / self.temperature(candidate), labels)
+        return (-self.scoring.score(logits, labels), loss)
 
     def temperature(self, candidate):
         """What to divide a candidate's logits by."""
-        return fit_temperature(self.logits[candidate], self.labels[self.folds.judged])
+        labels = self.labels[self.folds.judged]
+        return self.scoring.temperature(self.logits[candidate], labels)
 
     def ordered(self):
         """The candidates, best first."""

@@ -18,10 +18,11 @@ def export_onnx(
     """Exports all tasks as one ONNX file in float32.
 
     Takes `images` `(batch, H, W, 3)` in [0, 255], float32, the batch of any size,
-    0 too, and gives every task's `<task>/logits` and `<task>/probabilities`, and
-    `base/...` where the backbone came with a classifier. Converted by tf2onnx from
-    TensorFlow operations whatever the backend, checked against the model in
-    onnxruntime, and renamed to `path` when whole.
+    0 too, and gives every task's `<task>/logits` and `<task>/probabilities` (sigmoids
+    where it is multi-label), a regression's `<task>/values`, and `base/...` where the
+    backbone came with a classifier. Converted by tf2onnx from TensorFlow operations
+    whatever the backend, checked against the model in onnxruntime, and renamed to
+    `path` when whole.
 
     Args:
         model: a `MemoryViT`.

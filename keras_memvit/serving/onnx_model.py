@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_memvit.serving.signatures import answers
+from keras_memvit.serving.signatures import logits_of
 from keras_memvit.tasks.spec import BASE
 
 OPSET = 18  # the newest that tf2onnx writes
@@ -42,7 +43,7 @@ def write_onnx(servable, request, probe):
     session = onnxruntime.InferenceSession(
         request.path, providers=["CPUExecutionProvider"]
     )
-    names = [f"{task}/logits" for task in tasks]
+    names = [logits_of(task, servable.kinds) for task in tasks]
     session.run(names, {"images": probe[:0].astype("float32")})
     outputs = session.run(names, {"images": probe.astype("float32")})
     return {task: [output] for task, output in zip(tasks, outputs)}

@@ -48,6 +48,6 @@ def _answers_of(folder, kinds, probe):
             outputs = loaded.signatures[name](images=tf.constant(probe, "float32"))
             for key, value in outputs.items():
                 output, what = key.rsplit("/", 1)
-                if what == "logits":
+                if what in ("logits", "values"):
                     found.setdefault(output, []).append(value.numpy())
     return found

@@ -41,13 +41,14 @@ def export_saved_model(
     - `serving_default`: `images` `(B, H, W, 3)` float32 in [0, 255] to every
       task's `<task>/logits`, `<task>/probabilities` `(B, num_classes)` and
       `<task>/classes`, the up to 5 likeliest class names, and `base/...` where
-      the backbone came with a classifier;
+      the backbone came with a classifier; a multi-label task's probabilities are
+      sigmoids, and a regression gives `<task>/values` alone;
     - `<task>`: the same for one task, computing only it and those it sees;
     - `serving_default_bytes`, `<task>_bytes`: the same from `image_bytes`
       `(B,)`, JPEG or PNG strings, decoded and resized in the graph to the pixels
       that `data.load` gives: turned as EXIF says, transparency over white;
     - `<task>_classify`: serialised `tf.Example`s with `image_bytes`, for the
-      server's Classify calls.
+      server's Classify calls; not of a regression.
 
     Written under another name and, when whole and checked against the model, put in
     an old version's place in one step. Beside the versions it puts a starter
@@ -137,7 +138,11 @@ def _signatures(model, wanted, image_bytes):
     if image_bytes:
         candidates.append((f"{DEFAULT}_bytes", ("bytes", everything)))
         candidates += [(f"{name}_bytes", ("bytes", [name])) for name in tasks]
-        candidates += [(f"{name}_classify", ("classify", [name])) for name in tasks]
+        candidates += [
+            (f"{spec.name}_classify", ("classify", [spec.name]))
+            for spec in model.specs
+            if spec.kind != "regression"
+        ]
     for name, signature in candidates:
         if name in found:
             raise ValueError(
@@ -164,7 +169,14 @@ def _report(built, request, folder):
         return
     card = json.loads((built / CARD).read_text())
     for name, difference in card["largest_difference"].items():
+        same = card["same_class"].get(name)
+        kept = (
+            f"; {same:.0%} of 8 random images keep their class"
+            if same is not None
+            else ""
+        )
+        what = "values" if same is None else "logits"
         print(
-            f"{name}: {request.dtype} weights change logits by up to {difference:.2g}; "
-            f"{card['same_class'][name]:.0%} of 8 random images keep their class"
+            f"{name}: {request.dtype} weights change {what} by up to {difference:.2g}"
+            f"{kept}"
         )

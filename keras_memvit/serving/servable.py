@@ -4,7 +4,6 @@ import keras
 import tensorflow as tf
 
 from keras_memvit.layers.base_states import BaseStates
-from keras_memvit.models.task_weights import HEAD
 from keras_memvit.readouts import Task
 from keras_memvit.readouts.loop import fold
 from keras_memvit.readouts.loop import run_readouts
@@ -37,6 +36,7 @@ class Servable:
             frozen += model.classifier.weights
         self.stored = [(v, self._store(v.value)) for v in frozen]
         self.tasks = _fold(model.encoder, self._store)
+        self.kinds = {spec.name: spec.kind for spec in model.specs}
         self.module.variables_stored = [stored for _, stored in self.stored]
         self.module.tasks_stored = [list(task.values()) for task in self.tasks.values()]
         shape = (None, *self.backbone.image_shape)
@@ -75,7 +75,10 @@ class Servable:
             return self.classifier(self.base_tokens(states, x))
 
     def logits(self, states, names):
-        """Logits by task name, computing only these tasks and those they see."""
+        """Logits by task name, computing only these tasks and those they see.
+
+        Of a regression they are its values.
+        """
         needed = set(names).union(*(self.sees[name] for name in names))
         specs = [spec for spec in self.specs.values() if spec.name in needed]
         weights = [self.tasks[spec.name] for spec in specs]
@@ -122,7 +125,14 @@ def _fold(encoder, store):
     found = {}
     for layer in encoder.tasks:
         tensors = fold(layer.task(), encoder.backbone)
-        for name in HEAD:
-            tensors[name] = layer.variables_by_name[name].value
-        found[layer.spec.name] = {name: store(value) for name, value in tensors.items()}
+        tensors = {name: store(value) for name, value in tensors.items()}
+        # Units of a regression may need all digits: a year, a pixel's column.
+        keep = _variable if layer.spec.kind == "regression" else store
+        for name, value in layer.served_head().items():
+            tensors[name] = keep(value)
+        found[layer.spec.name] = tensors
     return found
+
+
+def _variable(value):
+    return tf.Variable(value, trainable=False)

@@ -43,20 +43,36 @@ def class_names(spec):
 
 
 def answers(servable, images, tasks, labels):
-    """`<task>/logits`, `<task>/probabilities`, `<task>/classes`, batch first."""
+    """What is answered for each task, by `<task>/<what>`, batch first.
+
+    `logits`, `probabilities` and `classes`, of a regression `values`.
+    """
     states, x = servable.base_states(images)
     logits = servable.logits(states, [task for task in tasks if task != BASE])
     if BASE in tasks:
         logits[BASE] = servable.base_logits(states, x)
     outputs = {}
     for name, value in logits.items():
+        kind = servable.kinds.get(name)
+        if kind == "regression":
+            outputs[f"{name}/values"] = value
+            continue
         outputs[f"{name}/logits"] = value
-        outputs[f"{name}/probabilities"] = tf.nn.softmax(value)
+        outputs[f"{name}/probabilities"] = _probabilities(value, kind)
         if labels and name != BASE:
             spec = servable.specs[name]
             best = tf.math.top_k(value, min(TOP_K, spec.num_classes)).indices
             outputs[f"{name}/classes"] = tf.gather(tf.constant(class_names(spec)), best)
     return outputs
+
+
+def logits_of(name, kinds):
+    """The output that equals what the model answers for a task."""
+    return f"{name}/{'values' if kinds.get(name) == 'regression' else 'logits'}"
+
+
+def _probabilities(logits, kind):
+    return tf.sigmoid(logits) if kind == "multi_label" else tf.nn.softmax(logits)
 
 
 def _from_images(servable, tasks, labels):
@@ -89,7 +105,8 @@ def _classify(decode, servable, tasks, labels):
         image_bytes = tf.io.parse_example(inputs, feature)["image_bytes"]
         images = decode(image_bytes)
         states, _ = servable.base_states(images)
-        scores = tf.nn.softmax(servable.logits(states, [task])[task])
+        logits = servable.logits(states, [task])[task]
+        scores = _probabilities(logits, servable.kinds[task])
         if not labels:
             return {"scores": scores}
         names = tf.constant(class_names(servable.specs[task]))

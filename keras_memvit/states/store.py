@@ -100,6 +100,11 @@ class StateStore:
                 )
         return found
 
+    @property
+    def labels(self) -> dict | np.ndarray | None:
+        """The labels in the order of the images: an array, or a dict by task name."""
+        return unflatten_targets(self.targets)[0]
+
     def check(self, backbone: ViTBackbone) -> None:
         """Refuses another backbone, image size or preprocessing."""
         made_with = (self.card["backbone"], self.card["image_shape"])

@@ -11,6 +11,7 @@ from keras_memvit.tasks.readout_names import readout_config
 from keras_memvit.tasks.sees import visible_tasks
 
 BASE = "base"  # the output that belongs to the backbone's own classifier
+TASK_KINDS = ("single_label", "multi_label", "regression")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -21,7 +22,8 @@ class TaskSpec:
     Args:
         name: str. The task's name: its key in outputs, labels and files.
             Letters, digits, `_` and `-`. `"base"` is reserved.
-        num_classes: int. Number of classes, at least 1.
+        num_classes: int. Number of classes, at least 1; of a regression, the length
+            of the vector that is answered.
         num_memory_tokens: int. Memory tokens ("cells") per encoder layer, at
             least 1. Defaults to `5`.
         sees: names of the tasks whose class tokens and memory this task may
@@ -37,6 +39,11 @@ class TaskSpec:
             `"deep"` or `readouts.Deep(num_query_tokens=...)`; `"side"` or
             `readouts.Side(rank=...)`. Every task has class token and memory; the
             others add to these. Isolation and the single pass are the same.
+        kind: what labels are, and so what loss, metrics and served answers are.
+            `"single_label"` (default): one class an image. `"multi_label"`: rows of
+            `num_classes` answers of 0 or 1, -1 where one is not known.
+            `"regression"`: a number or a vector, NaN where it is not known; the model
+            answers in the labels' units.
         num_query_tokens: int. Short for `readouts.Deep(num_query_tokens)`, with
             `readout="deep"`.
 
@@ -48,6 +55,7 @@ class TaskSpec:
     ```python
     digits = keras_memvit.TaskSpec("digits", num_classes=10)
     parity = keras_memvit.TaskSpec("parity", num_classes=2, sees=["digits"])
+    age = keras_memvit.TaskSpec("age", num_classes=1, kind="regression")
     ```
     """
 
@@ -58,6 +66,7 @@ class TaskSpec:
     class_names: Sequence[str] | None = None
     memory_norm: bool = True
     readout: Any = "class_token"
+    kind: str = "single_label"
     # Short for `readouts.Deep`; by keyword, since the place is another argument's.
     num_query_tokens: dataclasses.InitVar[int | None] = dataclasses.field(
         default=None, kw_only=True
@@ -82,6 +91,11 @@ class TaskSpec:
             raise ValueError(
                 f"`memory_norm` of task '{self.name}' must be a bool. "
                 f"Received: memory_norm={self.memory_norm!r}"
+            )
+        if self.kind not in TASK_KINDS:
+            raise ValueError(
+                f"`kind` of task '{self.name}' must be one of {TASK_KINDS}. "
+                f"Received: kind={self.kind!r}"
             )
         self._set("readout", self._parse_readout(num_query_tokens))
 

@@ -2,7 +2,8 @@
 
 A safetensors file with `class_token` (hidden_dim,), `memory` (num_layers,
 num_memory_tokens, hidden_dim), what the task's readout adds, `head/kernel`
-(num_features, num_classes) and `head/bias` (num_classes,), all float32. One metadata
+(num_features, num_classes) and `head/bias` (num_classes,); of a regression also
+`target/mean` and `target/scale` (num_classes,). All are float32. One metadata
 entry `keras_memvit`, a JSON object: format, library version, the task's spec, the
 backbone's fingerprint, the fingerprints of the tasks that it sees, and the
 SHA-256 of the tensors and of all this.
@@ -134,6 +135,8 @@ def read_arrays(path, expected):
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise _invalid(path, f"tensor '{name}' holds values that are not finite")
+    if not np.all(arrays.get("target/scale", 1) > 0):
+        raise _invalid(path, "tensor 'target/scale' holds values that are not positive")
     return arrays
 
 

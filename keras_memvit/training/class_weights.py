@@ -16,7 +16,8 @@ def parse_class_weight(class_weight, objectives, trained):
         trained: names of the tasks that are trained.
 
     Returns:
-        A dict from task name to a float32 array with a weight for each class.
+        A dict from task name to a float32 array with a weight for each class; of a
+        multi-label task for the positives of each column.
     """
     if class_weight is None:
         return {}
@@ -34,7 +35,14 @@ def parse_class_weight(class_weight, objectives, trained):
     for name, weights in by_task("class_weight", class_weight, specs).items():
         if weights is None:
             continue
-        size = objectives[name].num_ids
+        spec = objectives[name].spec
+        if spec.kind == "regression":
+            raise ValueError(
+                f"`class_weight` of task '{name}' must be None: its kind is "
+                "'regression', which has no classes. Use `sample_weight`"
+            )
+        multiple = spec.kind == "multi_label"
+        size = spec.num_classes if multiple else objectives[name].num_ids
         if not all(isinstance(c, (int, np.integer)) and 0 <= c < size for c in weights):
             raise ValueError(
                 f"`class_weight` of task '{name}' must be keyed by classes 0 to "

@@ -16,7 +16,8 @@ class TaskEarlyStopping(keras.callbacks.Callback):
             `"val_accuracy"`, `"loss"`. Defaults to `"val_loss"`.
         min_delta: float. The least change that counts as an improvement.
         patience: int. Epochs without improvement before a task is finished.
-        mode: `"min"`, `"max"`, or `"auto"`: `"min"` for losses and errors.
+        mode: `"min"`, `"max"`, or `"auto"`: `"min"` for losses and errors, as
+            `"val_mae"`.
         restore_best_weights: bool. Whether each task gets back the values
             of its best epoch. Defaults to `False`.
         verbose: int. 1 = say when a task has finished.
@@ -48,7 +49,8 @@ class TaskEarlyStopping(keras.callbacks.Callback):
                 f"`mode` must be 'auto', 'min' or 'max'. Received: mode={mode!r}"
             )
         if mode == "auto":
-            smaller = any(word in monitor for word in ("loss", "error"))
+            words = ("loss", "error", "mae", "mse")
+            smaller = any(word in monitor for word in words)
             mode = "min" if smaller else "max"
         self.monitor = monitor
         self.sign = 1.0 if mode == "min" else -1.0

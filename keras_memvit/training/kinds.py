@@ -11,19 +11,29 @@ class Kind:
 
     Attributes:
         loss: the loss of `compile()`.
-        metrics: the metrics of `compile()`.
+        metrics: the metrics of `compile()`; the first is the one to choose tasks by.
         link: how logits become probabilities, a key of `LINKS`, where the loss
             does not say otherwise.
+        smaller_is_better: bool, of the first metric.
     """
 
     loss: str
     metrics: tuple
     link: str | None
+    smaller_is_better: bool = False
 
 
 KINDS = {
     "single_label": Kind(
         "sparse_categorical_crossentropy", metrics=("accuracy",), link="softmax"
+    ),
+    "multi_label": Kind(
+        "binary_crossentropy",
+        metrics=("mean_average_precision", "f1"),
+        link="sigmoid",
+    ),
+    "regression": Kind(
+        "mean_squared_error", metrics=("mae",), link=None, smaller_is_better=True
     ),
 }
 
@@ -37,4 +47,4 @@ LINKS = {
 
 def kind_of(spec):
     """The `Kind` of a `TaskSpec`."""
-    return KINDS[getattr(spec, "kind", "single_label")]
+    return KINDS[spec.kind]

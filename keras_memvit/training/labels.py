@@ -60,13 +60,16 @@ def check_labels(labels, objectives):
         if not isinstance(values, (np.ndarray, list, tuple)):
             continue
         values, objective = np.asarray(values), objectives[name]
-        rows = not is_sparse(values.shape)
+        spec = objective.spec
+        if spec.kind != "single_label":
+            values = _as_rows(values, spec)
+        rows = not (spec.kind == "single_label" and is_sparse(values.shape))
         legal = f"Labels of task '{name}' must be {objective.legal_labels(rows)}. "
         if values.dtype.kind not in "iubf":
             raise ValueError(f"{legal}Received an array of dtype {values.dtype}")
         if rows:
-            _check_width(values.shape, name, objective.spec.num_classes)
-            bad = ~_legal_rows(values, objective.link, np)
+            _check_width(values.shape, spec)
+            bad = ~_legal_rows(values, objective.link, np, spec.kind)
         else:
             known = (values >= 0) & (values < objective.num_ids)
             bad = (values != np.floor(values)) | ~(known | (values == UNLABELLED))
@@ -129,7 +132,8 @@ def split_labels(labels, spec, num_ids, link):
         spec: the `TaskSpec`.
         num_ids: int. Class indices are below it.
         link: what the rows are of, see `LINKS`: a distribution (`"softmax"`), answers
-            of yes and no (`"sigmoid"`, each of which may be -1), or values (None).
+            of yes and no (`"sigmoid"`, each of which may be -1), or values (None; of
+            a regression each may be NaN).
 
     Returns:
         `Labels`.
@@ -137,6 +141,8 @@ def split_labels(labels, spec, num_ids, link):
     labels = ops.convert_to_tensor(labels)
     if keras.backend.standardize_dtype(labels.dtype).startswith(("bool", "uint")):
         labels = ops.cast(labels, "int32")  # which -1 can be compared with
+    if spec.kind != "single_label":
+        return _split_rows(_as_rows(labels, spec), spec, link)
     if not is_sparse(labels.shape):
         return _split_rows(labels, spec, link)
     labels = ops.reshape(labels, (-1,))
@@ -149,26 +155,37 @@ def split_labels(labels, spec, num_ids, link):
     return Labels(indices, spec.num_classes, valid, None, ops.sum(errors))
 
 
+def _as_rows(labels, spec):
+    """One column of a task of one may come as `(B,)`."""
+    if spec.num_classes == 1 and len(labels.shape) == 1:
+        return labels[:, None]
+    return labels
+
+
 def _split_rows(labels, spec, link):
-    _check_width(labels.shape, spec.name, spec.num_classes)
+    _check_width(labels.shape, spec)
     rows = ops.cast(labels, "float32")
-    columns = rows != UNLABELLED
-    legal = _legal_rows(rows, link, ops)
+    values = spec.kind == "regression"
+    by_column = values or link == "sigmoid"
+    columns = ops.logical_not(ops.isnan(rows)) if values else rows != UNLABELLED
+    legal = _legal_rows(rows, link, ops, spec.kind)
     wrong = ops.logical_not(legal)
     valid = ops.logical_and(ops.any(columns, -1), ops.all(legal, -1))
     columns = ops.logical_and(columns, valid[:, None])
-    kept = columns if link == "sigmoid" else valid[:, None]
+    kept = columns if by_column else valid[:, None]
     return Labels(
         ops.where(kept, rows, ops.zeros_like(rows)),
         spec.num_classes,
         ops.cast(valid, "float32"),
-        ops.cast(columns, "float32") if link == "sigmoid" else None,
+        ops.cast(columns, "float32") if by_column else None,
         ops.sum(ops.cast(wrong, "float32")),
     )
 
 
-def _legal_rows(rows, link, numpy):
+def _legal_rows(rows, link, numpy, kind="single_label"):
     """`(B, C)`: which values may stand in rows, by NumPy or by `keras.ops`."""
+    if kind == "regression":
+        return numpy.logical_not(numpy.isinf(rows))
     absent = rows == UNLABELLED
     if link is None:
         return numpy.isfinite(rows)
@@ -178,9 +195,15 @@ def _legal_rows(rows, link, numpy):
     return numpy.logical_or(nothing, numpy.logical_and(rows >= 0, rows < np.inf))
 
 
-def _check_width(shape, name, num_classes):
-    if len(shape) != 2 or shape[-1] not in (None, num_classes):
+def _check_width(shape, spec):
+    size = spec.num_classes
+    if len(shape) != 2 or shape[-1] not in (None, size):
+        legal = {
+            "single_label": f"class indices (B,) or rows (B, {size})",
+            "multi_label": f"rows (B, {size}) of 0, 1, or -1 for not known",
+            "regression": f"values (B, {size}), NaN for no label",
+        }[spec.kind]
         raise ValueError(
-            f"Labels of task '{name}' must be class indices (B,) or rows "
-            f"(B, {num_classes}). Received an array of shape {tuple(shape)}"
+            f"Labels of task '{spec.name}' must be {legal}. "
+            f"Received an array of shape {tuple(shape)}"
         )

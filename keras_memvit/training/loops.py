@@ -55,7 +55,9 @@ class TaskLoops(TaskBatchCalls, TrainerOfBackend):
                 `keras.utils.PyDataset`, `tf.data.Dataset`, torch `DataLoader`,
                 generator. Or a `StateStore`.
             y: labels, where `x` is an array: a dict by task name, or an array
-                where one task is trained; -1 or a missing key is "no label".
+                where one task is trained; -1 or a missing key is "no label", of a
+                regression NaN. The first `fit` of a regression takes its targets'
+                mean and scale from them; see `standardize_targets`.
             batch_size: int, for arrays. Defaults to `32`.
             epochs: int. The epoch to end before, counted from 0.
             verbose: `"auto"`, 0 (silent), 1 (a bar) or 2 (a line an epoch).
@@ -66,7 +68,8 @@ class TaskLoops(TaskBatchCalls, TrainerOfBackend):
                 evaluated at the end of an epoch. Or a `StateStore`.
             shuffle: bool. Whether arrays are put in a new order each epoch.
             class_weight: a dict by task name, `{task: {class: weight}}`, or
-                `{class: weight}` where one task is trained.
+                `{class: weight}` where one task is trained; of a multi-label task
+                the weights of each column's positives.
             sample_weight: weight of each example, an array or a dict of arrays
                 by task name.
             initial_epoch: int. The epoch to begin with.
@@ -91,6 +94,9 @@ class TaskLoops(TaskBatchCalls, TrainerOfBackend):
             self._weighing_classes(class_weight),
         ):
             self._look_at_scale(x)
+            for data in (x, validation_data):
+                _tell_kinds(data, self.specs)
+            self._standardize_by(x, y)
             if is_store(validation_data):
                 size = validation_batch_size or batch_size
                 validation_data = store_batches(validation_data, self, size)
@@ -181,6 +187,7 @@ class TaskLoops(TaskBatchCalls, TrainerOfBackend):
         with alone(self, "evaluate"), run_of(self):
             self.raise_label_errors()  # of the epoch, whose metrics end here
             self._look_at_scale(x)
+            _tell_kinds(x, self.specs)
             if is_store(x):
                 refuse_labels(y)
                 x, batch_size = store_batches(x, self, batch_size), None
@@ -228,6 +235,12 @@ class TaskLoops(TaskBatchCalls, TrainerOfBackend):
                 steps=steps,
                 callbacks=callbacks,
             )
+
+
+def _tell_kinds(data, specs):
+    """What a mixture of data sets writes for "no label" depends on the task."""
+    if hasattr(data, "set_kinds"):
+        data.set_kinds({spec.name: spec.kind for spec in specs})
 
 
 def _flatten(callbacks):

@@ -11,6 +11,18 @@ CATEGORICAL = (
     keras.losses.CategoricalCrossentropy,
     keras.losses.CategoricalFocalCrossentropy,
 )
+# Their mean over a row is one over columns, each of which has a loss of its own.
+BY_COLUMN = tuple(
+    getattr(keras.losses, name)
+    for name in (
+        "MeanSquaredError",
+        "MeanAbsoluteError",
+        "MeanAbsolutePercentageError",
+        "MeanSquaredLogarithmicError",
+        "Huber",
+        "LogCosh",
+    )
+)
 BINARY = (keras.losses.BinaryCrossentropy, keras.losses.BinaryFocalCrossentropy)
 # They want probabilities, and have no `from_logits`.
 ON_PROBABILITIES = tuple(
@@ -37,7 +49,10 @@ class LogitLoss:
     @property
     def is_elementwise(self):
         """Whether each column of a row has a loss of its own."""
-        return isinstance(self.loss, BINARY) and getattr(self.loss, "axis", -1) == -1
+        elementwise = (*BINARY, *BY_COLUMN)
+        return isinstance(self.loss, elementwise) and (
+            getattr(self.loss, "axis", -1) == -1
+        )
 
 
 def get_loss(loss, spec, link):
@@ -136,6 +151,11 @@ def _resolve(loss, spec, link):
 
 def _check(loss, spec):
     kind = type(loss).__name__
+    if spec.kind == "regression" and isinstance(loss, (*CATEGORICAL, *BINARY)):
+        raise ValueError(
+            f"`loss` of task '{spec.name}' must be of values, as "
+            f"'mean_squared_error', since its kind is 'regression'. Received: {kind}"
+        )
     if getattr(loss, "from_logits", True) is False:
         raise ValueError(
             f"`loss` of task '{spec.name}' must be on logits, as the model's outputs "

@@ -11,6 +11,7 @@ from keras_memvit.training.losses import class_of_name
 from keras_memvit.training.losses import function_name
 from keras_memvit.training.losses import is_of_keras
 from keras_memvit.training.losses import on_logits
+from keras_memvit.training.mean_average_precision import MeanAveragePrecision
 
 METRICS = keras.metrics
 BASES = (METRICS.Metric, METRICS.Mean, METRICS.Sum, METRICS.MeanMetricWrapper)
@@ -53,6 +54,13 @@ COUNTS = (
 )
 
 
+BY_COLUMN = (MeanAveragePrecision, METRICS.R2Score)  # take weights (B, C)
+OURS = {
+    "mean_average_precision": MeanAveragePrecision,
+    "f1": lambda name: METRICS.F1Score(average="macro", threshold=0.5, name=name),
+}
+
+
 class TaskMetric:
     """A Keras metric of one task.
 
@@ -79,7 +87,11 @@ class TaskMetric:
             weight: `(B,)`, 0 for examples without a label.
         """
         y, predictions = self._labels(labels), self._predictions(logits)
-        if labels.columns is not None and self.is_keras:
+        if labels.columns is not None and isinstance(self.metric, BY_COLUMN):
+            weight = weight[:, None] * labels.columns
+        elif labels.columns is not None and not self.is_keras and self.link is None:
+            weight = weight * ops.min(labels.columns, axis=-1)  # wants whole rows
+        elif labels.columns is not None and self.is_keras:
             y, predictions, weight = self._by_column(
                 y, predictions, weight, labels.columns
             )
@@ -93,12 +105,15 @@ class TaskMetric:
         if getattr(self.metric, "_built", True) and self.metric.variables:
             return
         logits = np.zeros((1, num_classes), "float32")
-        rows = self.is_keras and not isinstance(self.metric, IDS)
+        rows = self.is_keras or isinstance(self.metric, BY_COLUMN)
+        rows = rows and not isinstance(self.metric, IDS)
         y = logits if rows else np.zeros((1,), "int32")
         self.metric.update_state(y, logits, sample_weight=np.zeros((1,), "float32"))
         self.metric.reset_state()
 
     def _labels(self, labels):
+        if isinstance(self.metric, MeanAveragePrecision):
+            return labels.rows
         if not self.is_keras:
             return labels.given
         sparse = getattr(self.metric, "sparse_y_true", False)  # of `IoU`
@@ -150,6 +165,8 @@ def _resolve(metric, spec, link):
         return _renamed(metric, f"{spec.name}_{metric.name}")
     known = isinstance(metric, str)
     name = f"{spec.name}_{metric if known else function_name(metric)}"
+    if known and metric.lower() in OURS:
+        return OURS[metric.lower()](name=name)
     if known and metric.lower() in ("accuracy", "acc"):
         binary = link == "sigmoid"
         kind = METRICS.BinaryAccuracy if binary else METRICS.SparseCategoricalAccuracy

@@ -19,7 +19,9 @@ class TaskObjective:
 
     `loss = sum_i v_i s_i w_(y_i) l_i / sum_i v_i` over a batch, with `v_i` = 1
     where example `i` has a label, sample weights `s` and class weights `w`; where
-    single columns have none, `l_i` is the mean over those that have one.
+    single columns have none, `l_i` is the mean over those that have one. Class weights
+    of a multi-label task weigh the positives of each column. Losses of a regression are
+    in units of the targets' scale.
     Logits of examples without a label are zeros to the loss: 0 times a loss
     that is not a number would not be 0, nor would its gradient.
 
@@ -43,6 +45,7 @@ class TaskObjective:
         self.label_errors = keras.metrics.Sum(name=f"{spec.name}_label_errors")
         self.class_weight = None  # (num_ids,) array, set by `fit`
         self.loss_scaling = None  # a function of the loss, set by `compile`
+        self.standardize = None  # of a regression: a function of values, the same
         # Found when a step is traced: what its errors are about.
         self.takes_rows = False
         self.loss_is_scalar = False
@@ -61,7 +64,7 @@ class TaskObjective:
 
     def compute_loss(self, labels, logits, sample_weight=None, training=True):
         """The task's weighted loss over the labelled examples of a batch."""
-        labels = self._split(labels)
+        labels = self._split_for_loss(labels)
         self.takes_rows = labels.are_rows
         weight = labels.valid
         if sample_weight is not None:
@@ -69,6 +72,12 @@ class TaskObjective:
         table = self.class_weight if training else None
         losses = self._losses(labels, _only_valid(logits, labels.valid), table)
         if table is not None and not self._weighs_columns(labels):
+            if self.spec.kind == "multi_label":
+                raise ValueError(
+                    f"`class_weight` of task '{self.spec.name}' needs a loss that has "
+                    "columns, as 'binary_crossentropy', since its kind is "
+                    f"'multi_label'. Received: {type(self.loss.loss).__name__}"
+                )
             weight = weight * ops.take(ops.convert_to_tensor(table), labels.ids)
         errors, count = labels.errors, ops.sum(labels.valid)
         self.loss_is_scalar = len(losses.shape) == 0
@@ -105,6 +114,10 @@ class TaskObjective:
     def legal_labels(self, rows):
         """What labels may be, for errors."""
         size = self.spec.num_classes
+        if self.spec.kind == "regression":
+            return f"rows of {size} finite values, or NaN for no label"
+        if self.spec.kind == "multi_label":
+            return f"rows of {size} answers of 0 or 1, or -1 for not known"
         if not rows:
             return f"integers from 0 to {self.num_ids - 1}, or -1 for no label"
         return {
@@ -140,6 +153,13 @@ class TaskObjective:
     def _weighs_columns(self, labels):
         return labels.columns is not None and self.loss.is_elementwise
 
+    def _split_for_loss(self, labels):
+        """A regression's loss that has no columns wants whole rows."""
+        labels = self._split(labels)
+        if self.spec.kind == "regression" and not self._weighs_columns(labels):
+            labels.valid = ops.min(labels.columns, axis=-1)
+        return labels
+
     def _losses(self, labels, logits, class_weight):
         """The loss of each example, `(B,)`; of a function of a batch, a scalar."""
         loss = self.loss.loss
@@ -148,6 +168,8 @@ class TaskObjective:
             if self.loss.labels is None
             else getattr(labels, self.loss.labels)
         )
+        if self.standardize is not None:
+            y, logits = self.standardize(y), self.standardize(logits)
         y, logits = ops.cast(y, loss.dtype), ops.cast(logits, loss.dtype)
         if not self._weighs_columns(labels):
             return _by_example(ops.cast(loss.call(y, logits), "float32"), loss)
@@ -155,7 +177,10 @@ class TaskObjective:
         losses = ops.reshape(ops.cast(losses, "float32"), ops.shape(logits))
         count = ops.maximum(ops.sum(labels.columns, axis=-1), 1.0)
         if class_weight is not None:
-            losses = losses * ops.convert_to_tensor(class_weight)
+            class_weight = ops.convert_to_tensor(class_weight)
+            if self.spec.kind == "multi_label":  # of positives
+                class_weight = 1.0 + (class_weight - 1.0) * labels.rows
+            losses = losses * class_weight
         return ops.sum(losses * labels.columns, axis=-1) / count
 
     def _divisor(self, count, weights):

@@ -14,6 +14,7 @@ from keras_memvit.training.portable_config import portable_optimizers
 from keras_memvit.training.schedules import paper_optimizer
 from keras_memvit.training.step_plan import labelled_step
 from keras_memvit.training.step_plan import planned
+from keras_memvit.training.target_statistics import StandardizesTargets
 from keras_memvit.training.task_optimizer import TaskOptimizer
 from keras_memvit.training.task_updates import UpdatesTasksApart
 
@@ -22,7 +23,9 @@ ADDED_LOSS = "added_loss"  # the mean of `add_loss`, part of "loss"
 SCALED_IMAGES = "scaled_images"  # batches that are not in [0, 255]
 
 
-class TaskTrainer(UpdatesTasksApart, WeighsClasses, LooksAtScale, TaskLoops):
+class TaskTrainer(
+    UpdatesTasksApart, WeighsClasses, StandardizesTargets, LooksAtScale, TaskLoops
+):
     """Keras' trainer for models whose outputs and labels are dicts by task.
 
     A mixin in front of `keras.Model`; the model has `specs` and
@@ -51,13 +54,16 @@ class TaskTrainer(UpdatesTasksApart, WeighsClasses, LooksAtScale, TaskLoops):
                 decay over the steps of `fit`.
             loss: one for all tasks, a dict by task name, or a list with one for each
                 task. Outputs are logits: Keras' losses by name are on logits, and a
-                loss object that is not is refused. Defaults to sparse categorical
-                cross-entropy.
+                loss object that is not is refused. Defaults to that of the task's
+                kind: sparse categorical or binary cross-entropy, or squared error in
+                units of the targets' scale.
             loss_weights: float, or a dict by task name, or a list.
             metrics: list for all tasks, a dict by task name, or a list of lists;
                 reported as `<task>_<metric>`. Keras' metrics get logits or
                 probabilities, class indices or rows, as each expects; your own get
-                labels as given and logits. Defaults to accuracy.
+                labels as given and logits. Defaults to that of the task's kind:
+                accuracy; mean average precision and F1 (threshold 0.5, mean over
+                columns); mean absolute error in the labels' units.
             weighted_metrics: the same, counting sample weights.
             learning_rate_multipliers: optional dict from task name to a factor
                 of the optimiser's learning rate (and weight decay), or to a
@@ -86,6 +92,9 @@ class TaskTrainer(UpdatesTasksApart, WeighsClasses, LooksAtScale, TaskLoops):
         self.objectives = build_objectives(
             self.specs, loss, loss_weights, metrics, weighted_metrics
         )
+        for name, objective in self.objectives.items():
+            if objective.spec.kind == "regression":
+                objective.standardize = self.task_layers[name].standardize
         optimizer = paper_optimizer() if optimizer == AUTO else optimizer
         optimizer = keras.optimizers.get(optimizer)
         if isinstance(optimizer, TaskOptimizer):
