@@ -112,6 +112,12 @@ _ROWS = (
         weight_decay=0.1,
         **_MASKED,
     ),
+    Regime(
+        "synthesised",
+        "memory + synthesised readout, masked",
+        masked={"readout": "synthesised"},
+        **_MASKED,
+    ),
 )
 REGIMES = {regime.name: regime for regime in _ROWS}
 WITH_CELLS = tuple(regime.name for regime in _ROWS if regime.with_cells)

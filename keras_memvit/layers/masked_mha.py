@@ -132,6 +132,12 @@ class MaskedMHA(keras.layers.Layer):
         query = self.split_heads(self.query(queries))
         return self._merge(dot_product_attention(query, *self.project(x)))
 
+    def read(self, queries, base):
+        """Queries `(B, Q, D)` over a layer's `BaseStates`, alone -> `(B, Q, D)`."""
+        scores = ops.cast(base.scores(self._task_query(queries)), "float32")
+        weights = ops.cast(ops.softmax(scores, axis=-1), queries.dtype)
+        return self._merge(base.mean(weights))
+
     def attend_base(self, base):
         """Every base token over all: `BaseStates` -> (B, T, D)."""
         return self._attend(base.normed, *base.project())

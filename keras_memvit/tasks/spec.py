@@ -35,8 +35,9 @@ class TaskSpec:
         readout: what the head takes from the frozen stream, a name or an object of
             `keras_memvit.readouts`. `"class_token"` (default), as in the paper;
             `"deep"` or `readouts.Deep(num_query_tokens=...)`; `"side"` or
-            `readouts.Side(rank=...)`. Every task has class token and memory; the
-            others add to these. Isolation and the single pass are the same.
+            `readouts.Side(rank=...)`; `"synthesised"` or `readouts.Synthesised(...)`.
+            Every task has class token and memory; the others add to these.
+            Isolation and the single pass are the same.
         num_query_tokens: int. Short for `readouts.Deep(num_query_tokens)`, with
             `readout="deep"`.
 

@@ -62,7 +62,8 @@ class TaskTrainer(UpdatesTasksApart, WeighsClasses, LooksAtScale, TaskLoops):
             learning_rate_multipliers: optional dict from task name to a factor
                 of the optimiser's learning rate (and weight decay), or to a
                 dict of factors by group: `"class_token"`, `"memory"`, `"head"`, and
-                the readout's (`"queries"`, `"side"`). What is not named has
+                the readout's (`"queries"`, `"side"`, `"synthesis"`). What is not
+                named has
                 the factor 1.
             train_seen: bool. Whether a task that sees another trains it too. By
                 default it attends to what the other has learned, and the other
