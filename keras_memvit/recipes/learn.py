@@ -21,6 +21,7 @@ from keras_memvit.recipes.candidates import Candidate
 from keras_memvit.recipes.candidates import file_bytes
 from keras_memvit.recipes.candidates import parse_candidates
 from keras_memvit.recipes.digest import digest
+from keras_memvit.recipes.evidence import evidence_of
 from keras_memvit.recipes.folds import choose_folds
 from keras_memvit.recipes.learn_result import LearnResult
 from keras_memvit.recipes.ridge_head import RidgeHead
@@ -163,6 +164,7 @@ def learn(
         num_images=len(labels),
         skipped=found.skipped,
         base_difference=model.verify_unchanged(images[0][0])["base"],
+        evidence=evidence_of(trials, best, RIDGE, images.examples),
     )
     if output is not None:
         result.path = pathlib.Path(output) / f"{name}.safetensors"

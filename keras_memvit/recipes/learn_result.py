@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from keras_memvit.recipes.candidates import Candidate
+from keras_memvit.recipes.evidence import Evidence
 from keras_memvit.recipes.text_table import text_table
 
 
@@ -31,6 +32,8 @@ class LearnResult:
         skipped: list of `(file, reason)`: images that could not be used.
         base_difference: float. How far the base stream is from the backbone's, 0.0.
         path: the task file, or None.
+        evidence: `Evidence`, the answers to held-out images and the learning curves:
+            what `keras_memvit.report` shows. It holds the images' readers, not images.
     """
 
     name: str
@@ -44,6 +47,7 @@ class LearnResult:
     skipped: list[tuple[str, str]]
     base_difference: float
     path: pathlib.Path | None = None
+    evidence: Evidence | None = None
 
     def __str__(self) -> str:
         chosen = (

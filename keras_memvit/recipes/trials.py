@@ -1,11 +1,15 @@
 """Training candidates side by side: tasks of one model, from one store."""
 
+import json
 import pathlib
 
 import numpy as np
 
 from keras_memvit.files.atomic import open_whole
+from keras_memvit.files.atomic import write_json
 from keras_memvit.models.build import build
+from keras_memvit.recipes.curves import Judge
+from keras_memvit.recipes.curves import curves_of
 from keras_memvit.recipes.digest import digest
 from keras_memvit.recipes.temperature import cross_entropy
 from keras_memvit.recipes.temperature import fit_temperature
@@ -26,7 +30,7 @@ def train(backbone, specs, candidates, store, labels, epochs, seed, **options):
         **options: of `fit`.
 
     Returns:
-        A `MemoryViT`.
+        A `MemoryViT`; its `history` has the losses by epoch.
     """
     model = build(backbone, specs)
     rates = {}
@@ -45,6 +49,8 @@ def train(backbone, specs, candidates, store, labels, epochs, seed, **options):
 def held_out_logits(backbone, candidates, store, labels, folds, num_classes, **options):
     """Every candidate's logits of the judged rows, by tasks that did not see them.
 
+    Where there is one fold, the judged rows are also answered after every epoch.
+
     Args:
         store: of all examples.
         labels: ints `(n,)`.
@@ -52,7 +58,9 @@ def held_out_logits(backbone, candidates, store, labels, folds, num_classes, **o
         **options: of `train`.
 
     Returns:
-        Array `(len(candidates), judged, num_classes)`.
+        `(logits, curves)`: array `(len(candidates), judged, num_classes)`; list of
+        one dict a candidate from `"loss"`, `"val_loss"`, `"val_accuracy"` to the
+        values by epoch, the latter two where there is one fold.
     """
     specs, targets = [], {}
     for i, candidate in enumerate(candidates):
@@ -60,17 +68,24 @@ def held_out_logits(backbone, candidates, store, labels, folds, num_classes, **o
             specs.append(candidate.spec(f"c{i}-{fold}", num_classes))
             targets[specs[-1].name] = folds.labels(labels, fold)
     repeated = [c for c in candidates for _ in range(folds.count)]
-    model = train(
-        backbone, specs, repeated, store.subset(folds.trained), targets, **options
-    )
     rows = folds.judged
+    judge = Judge(store.subset(rows), labels[rows])
+    model = train(
+        backbone,
+        specs,
+        repeated,
+        store.subset(folds.trained),
+        targets,
+        callbacks=[judge] if folds.count == 1 else None,
+        **options,
+    )
     answers = model.predict(store.subset(rows), verbose=0)
     found = np.zeros((len(candidates), len(rows), num_classes), "float32")
     for i in range(len(candidates)):
         for fold in range(folds.count):
             mine = folds.fold[rows] == fold
             found[i, mine] = answers[f"c{i}-{fold}"][mine]
-    return found
+    return found, curves_of(model.history.history, judge, len(candidates), folds.count)
 
 
 class Trials:
@@ -87,6 +102,7 @@ class Trials:
 
     Attributes:
         logits: dict from `Candidate` to `(judged, num_classes)`.
+        curves: dict from `Candidate` to what each epoch gave.
         epochs: dict from `Candidate` to the epochs behind these, None without.
     """
 
@@ -98,17 +114,19 @@ class Trials:
         self.num_classes = num_classes
         self.folder = pathlib.Path(folder)
         self.options = options
-        self.logits, self.epochs = {}, {}
+        self.logits, self.epochs, self.curves = {}, {}, {}
 
-    def add(self, candidate, logits, epochs=None):
+    def add(self, candidate, logits, epochs=None, curves=None):
         """Enters what a candidate answered to the judged images."""
         self.logits[candidate], self.epochs[candidate] = logits, epochs
+        self.curves[candidate] = curves or {}
 
     def run(self, candidates, epochs):
         """Trains candidates of one weight decay, unless that was done before."""
         file = self.folder / f"{digest(repr(candidates), epochs)}.npy"
-        if not file.exists():
-            answers = held_out_logits(
+        kept = file.with_suffix(".json")
+        if not (file.exists() and kept.exists()):
+            answers, curves = held_out_logits(
                 self.backbone,
                 candidates,
                 self.store,
@@ -119,10 +137,12 @@ class Trials:
                 **self.options,
             )
             self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(kept, curves)
             with open_whole(file) as whole:
                 np.save(whole, answers)
-        for candidate, answer in zip(candidates, np.load(file)):
-            self.add(candidate, answer, epochs)
+        curves = json.loads(kept.read_text())
+        for candidate, answer, curve in zip(candidates, np.load(file), curves):
+            self.add(candidate, answer, epochs, curve)
 
     def rank(self, candidate):
         """`(-accuracy, loss)`, the loss at its best temperature: the least is best.
