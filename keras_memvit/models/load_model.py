@@ -10,9 +10,12 @@ import numpy as np
 from keras_memvit.backbones.vit_backbone import ViTBackbone
 from keras_memvit.models.keras_file import check_keras_file
 from keras_memvit.models.memory_vit import MemoryViT
+from keras_memvit.models.unified.unified_vit import UnifiedViT
 from keras_memvit.models.unmasked_vit import UnmaskedViT
 
-CLASSES = {cls.__name__: cls for cls in (MemoryViT, UnmaskedViT, ViTBackbone)}
+CLASSES = {
+    cls.__name__: cls for cls in (MemoryViT, UnifiedViT, UnmaskedViT, ViTBackbone)
+}
 
 
 def load_model(

@@ -1,0 +1,361 @@
+"""One answer over the classes of all tasks; what tasks answer stays."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import make_backbone
+from conftest import randomize
+
+import keras_memvit
+from keras_memvit import TaskSpec
+from keras_memvit.models.unified.gates import gates_of
+from keras_memvit.models.unified.gates import margin_dampening
+from keras_memvit.models.unified.gates import num_gates
+from keras_memvit.models.unified.gaussians import GaussianStatistics
+from keras_memvit.models.unified.gaussians import squared_distances
+from keras_memvit.models.unified.ridge import RidgeStatistics
+from keras_memvit.models.unified.unified_vit import features_and_logits
+
+SIZES = {"a": 2, "b": 3, "c": 2}
+METHODS = ("ridge", "max", "gates", "task_posterior")
+OPTIONS = {"num_random_features": 32}
+
+
+def pictures(count, seed):
+    """Images of each task: a pattern a class, and noise."""
+    patterns = np.random.default_rng(0).uniform(40, 215, (sum(SIZES.values()), 32, 48))
+    rng, data, start = np.random.default_rng(seed), {}, 0
+    for name, size in SIZES.items():
+        labels = np.arange(count * size) % size
+        images = patterns[start + labels][..., None] + rng.normal(
+            0, 25, (len(labels), 32, 48, 3)
+        )
+        data[name] = (np.clip(images, 0, 255).astype("uint8"), labels)
+        start += size
+    return data
+
+
+TRAIN, TEST = pictures(15, 1), pictures(6, 2)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Three tasks whose heads are fitted in closed form on their class tokens."""
+    specs = [
+        TaskSpec("a", 2, 2, class_names=["sun", "moon"]),
+        TaskSpec("b", 3, 2, sees=["a"]),
+        TaskSpec("c", 2, 2),
+    ]
+    backbone = make_backbone("registers")
+    model = randomize(keras_memvit.build(backbone, specs), 3)
+    for name, (images, labels) in TRAIN.items():
+        layer, size = model.task_layers[name], SIZES[name]
+        probe = keras_memvit.build(
+            backbone, [TaskSpec("features", 32, 2, readout="class_token")]
+        )
+        own = probe.task_layers["features"]
+        tokens = {k: layer.arrays()[k] for k in ("class_token", "memory")}
+        head = {"head/kernel": np.eye(32), "head/bias": np.zeros(32)}
+        own.assign_arrays({**tokens, **head})
+        f = keras.ops.convert_to_numpy(probe(images, training=False)["features"])
+        f = np.concatenate([f, np.ones((len(f), 1))], axis=1)
+        gram = f.T @ f + 0.1 * np.eye(33)
+        kernel = 8 * np.linalg.solve(gram, f.T @ (np.eye(size)[labels] - 1 / size))
+        arrays = {"head/kernel": kernel[:-1], "head/bias": kernel[-1]}
+        layer.assign_arrays({**layer.arrays(), **arrays})
+    return model
+
+
+@pytest.fixture(scope="module")
+def plain(model):
+    return predict(model)
+
+
+def predict(model):
+    return model.predict(np.concatenate([x for x, _ in TEST.values()]), verbose=0)
+
+
+def truth():
+    starts = np.cumsum([0, *SIZES.values()])
+    return np.concatenate([y + s for (_, y), s in zip(TEST.values(), starts)])
+
+
+@pytest.fixture(scope="module")
+def ridge(model):
+    return keras_memvit.unify(model, TRAIN, **OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def gates(model):
+    return keras_memvit.unify(model, TRAIN, method="gates", unknown=False)
+
+
+@pytest.fixture(scope="module")
+def others(model):
+    methods = ("max", "task_posterior")
+    return {m: keras_memvit.unify(model, TRAIN, method=m) for m in methods}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_knows_the_class_without_the_task_and_the_tasks_answer_as_before(
+    method, plain, ridge, gates, others
+):
+    unified = {"ridge": ridge, "gates": gates, **others}[method]
+    found = predict(unified)
+    for name, logits in plain.items():
+        np.testing.assert_array_equal(found[name], logits)
+    assert found["all"].shape == (len(truth()), 7)
+    accuracy = np.mean(found["all"].argmax(-1) == truth())
+    assert accuracy > (0.7 if method == "max" else 0.9), accuracy
+    assert ("unknown" in found) == (method != "gates")
+
+
+def test_columns_have_names_and_nothing_changed(ridge):
+    assert ridge.classes == [
+        *[("a", "sun"), ("a", "moon")],
+        *[("b", "0"), ("b", "1"), ("b", "2")],
+        *[("c", "0"), ("c", "1")],
+    ]
+    differences = ridge.verify_unchanged(TEST["a"][0])
+    assert differences == {"base": 0.0, "a": 0.0, "b": 0.0, "c": 0.0}
+
+
+@pytest.mark.parametrize("variant", ["vit", "rotary", "clip", "no_class_token"])
+def test_features_are_the_frozen_class_token_and_mean_patch(variant):
+    shape = {"rotary": (48, 80, 3)}.get(variant, (32, 48, 3))
+    backbone = make_backbone(variant, image_shape=shape)
+    model = keras_memvit.build(backbone, {"a": 2})
+    images = np.random.default_rng(0).integers(0, 256, (3, *shape), dtype="uint8")
+    found, _ = features_and_logits(model, [keras.ops.convert_to_tensor(images)])
+    *_, (_, last) = backbone.base_layers(keras.ops.convert_to_tensor(images))
+    patches = keras.ops.convert_to_numpy(last.normed)[:, backbone.num_base_tokens :]
+    expected = [patches.mean(axis=1)]
+    if variant != "no_class_token":
+        expected.insert(0, keras.ops.convert_to_numpy(backbone(images))[:, 0])
+    for part, want in zip(np.split(found, len(expected), axis=1), expected):
+        want = want - want.mean(-1, keepdims=True)
+        want = want / np.sqrt((want**2).mean(-1, keepdims=True) + 1e-6)
+        np.testing.assert_allclose(part, want, atol=2e-4)
+
+
+def test_the_ridge_head_is_the_solution_of_its_equations():
+    rng = np.random.default_rng(0)
+    hidden, labels = rng.normal(size=(40, 6)), np.arange(40) % 3
+    hidden[:, 0] += labels
+    statistics = RidgeStatistics.of(hidden, labels, 3)
+    f, y = hidden - hidden.mean(0), np.eye(3)[labels]
+    y = y - y.mean(0)
+    unit, scores = np.trace(f.T @ f) / 6, {}
+    for strength in (1e-3, 0.1, 10.0):
+        inverse = np.linalg.inv(f.T @ f + strength * unit * np.eye(6))
+        expected = inverse @ f.T @ y
+        kernel, bias = statistics.solve([strength])
+        np.testing.assert_allclose(kernel, expected, atol=1e-10)
+        np.testing.assert_allclose(
+            bias, np.eye(3)[labels].mean(0) - hidden.mean(0) @ kernel
+        )
+        freedom = 40 - 1 - np.trace(f @ inverse @ f.T)
+        scores[strength] = np.sum((y - f @ expected) ** 2) / freedom**2
+    best = min(scores, key=scores.get)
+    np.testing.assert_array_equal(
+        statistics.solve(list(scores))[0], statistics.solve([best])[0]
+    )
+
+
+def test_the_order_of_tasks_does_not_matter(ridge, model):
+    other = keras_memvit.unify(model, TRAIN, tasks=["c", "a", "b"], **OPTIONS)
+    found, expected = predict(other), predict(ridge)
+    columns = [ridge.classes.index(c) for c in other.classes]
+    np.testing.assert_allclose(found["all"], expected["all"][:, columns], atol=1e-3)
+    np.testing.assert_allclose(found["unknown"], expected["unknown"], atol=1e-2)
+
+
+def test_a_task_taken_out_was_never_there(ridge, model):
+    fewer = keras_memvit.unify(ridge, tasks=["a", "c"], **OPTIONS)
+    data = {name: TRAIN[name] for name in ("a", "c")}
+    never = keras_memvit.unify(keras_memvit.select(model, ["a", "c"]), data, **OPTIONS)
+    for name, array in never.answer.arrays().items():
+        np.testing.assert_array_equal(fewer.answer.arrays()[name], array)
+    again = keras_memvit.unify(fewer, {"b": TRAIN["b"]}, **OPTIONS)
+    for name, array in ridge.answer.arrays().items():
+        np.testing.assert_array_equal(again.answer.arrays()[name], array)
+
+
+def answer(unified, features, logits, **changes):
+    """The layer's `"all"` with some of its weights changed."""
+    arrays = {**unified.answer.arrays(), **changes}
+    w = {k: keras.ops.convert_to_tensor(v, "float32") for k, v in arrays.items()}
+    f = keras.ops.convert_to_tensor(features, "float32")
+    found = unified.answer.answers(w, f, logits)["all"]
+    return keras.ops.convert_to_numpy(found)
+
+
+def test_open_gates_are_the_tasks_logits_and_closed_ones_only_lower_them(gates):
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(4, gates.answer.width))
+    logits = {n: rng.normal(0, 3, (4, k)).astype("float32") for n, k in SIZES.items()}
+    together = np.concatenate(list(logits.values()), axis=1)
+    kernel = np.zeros((gates.answer.width, num_gates(3)))
+    opened = answer(
+        gates, features, logits, gate_kernel=kernel, gate_bias=np.full(5, 1e9)
+    )
+    np.testing.assert_array_equal(opened, together)
+    bias = np.full(5, 1e9)
+    bias[gates_of(0, 3)[1]] = -2.0  # the third task's gate on the first
+    closed = answer(gates, features, logits, gate_kernel=kernel, gate_bias=bias)
+    lower = np.repeat([np.log(1 / (1 + np.exp(2.0))), 0, 0], list(SIZES.values()))
+    np.testing.assert_allclose(closed, together + lower, atol=1e-5)
+    assert (together[:, :2] < 0).any()  # these too: a product would raise them
+
+
+def test_gates_of_former_tasks_stay_as_a_task_is_added(gates, model):
+    data = {name: TRAIN[name] for name in ("a", "b")}
+    two = keras_memvit.unify(
+        model, data, tasks=["a", "b"], method="gates", unknown=False
+    )
+    for name, array in two.answer.arrays().items():
+        kept = gates.answer.arrays()[name][..., : num_gates(2)]
+        np.testing.assert_array_equal(kept, array)
+    assert np.abs(gates.answer.arrays()["gate_kernel"]).max() > 0
+    assert gates.answer.count_params() == (num_gates(3)) * (64 + 1)
+
+
+def test_margin_dampening_is_what_one_counts_by_hand():
+    p = np.array([[0.5, 0.2, 0.3], [0.1, 0.1, 0.8], [0.2, 0.4, 0.4]])
+    found = margin_dampening(p, np.array([2, 2, 2]), old=2)
+    np.testing.assert_allclose(found, [0.7, 0.0, 0.5])
+
+
+def test_its_gradient_is_that_of_the_loss():
+    from keras_memvit.models.unified.gates import _dampening_gradient
+
+    rng, labels = np.random.default_rng(0), np.array([3, 3, 2, 0])
+    new = np.array([True, True, True, False])
+    z = rng.normal(size=(4, 4))
+
+    def softmax(z):
+        e = np.exp(z - z.max(1, keepdims=True))
+        return e / e.sum(1, keepdims=True)
+
+    def loss(z):
+        return (margin_dampening(softmax(z), labels, 2) * new).sum()
+
+    found = _dampening_gradient(softmax(z), labels, 2, new)
+    for i, j in np.ndindex(4, 4):
+        step = np.zeros((4, 4))
+        step[i, j] = 1e-6
+        slope = (loss(z + step) - loss(z - step)) / 2e-6
+        np.testing.assert_allclose(found[i, j], slope, atol=1e-6)
+
+
+def test_distances_are_to_the_classes_under_one_covariance():
+    rng, labels = np.random.default_rng(0), np.arange(60) % 4
+    features = rng.normal(size=(60, 5)) + labels[:, None]
+    whole = GaussianStatistics.of(features, labels, 4)
+    first = labels < 2
+    parts = [
+        GaussianStatistics.of(features[m], labels[m] - s, 2)
+        for m, s in ((first, 0), (~first, 2))
+    ]
+    for a, b in zip(whole.whitened(), GaussianStatistics.joined(parts).whitened()):
+        np.testing.assert_allclose(np.abs(a), np.abs(b), atol=1e-8)
+    means = np.stack([features[labels == c].mean(0) for c in range(4)])
+    rest = features - means[labels]
+    within = rest.T @ rest / 60
+    within = 0.9 * within + 0.1 * np.trace(within) / 5 * np.eye(5)
+    off = features[:, None] - means
+    expected = np.einsum("ncf,fg,ncg->nc", off, np.linalg.inv(within), off)
+    found = squared_distances(np, whole.arrays(), features)
+    np.testing.assert_allclose(found, expected, atol=1e-8)
+
+
+def test_offsets_give_each_task_its_share(others, model):
+    """The likeliest offsets: on the held-out images tasks get what is theirs."""
+    arrays = others["max"].answer.arrays()
+    held = [e.held for e in others["max"].evidence.values()]
+    parts = [
+        np.concatenate([own[name] for _, _, own in held]) / arrays["temperature"][k]
+        + arrays["offset"][k]
+        for k, name in enumerate(SIZES)
+    ]
+    p = np.concatenate(parts, axis=1)
+    p = np.exp(p - p.max(1, keepdims=True))
+    p = p / p.sum(1, keepdims=True)
+    tasks = np.repeat(np.arange(3), list(SIZES.values()))
+    shares = [p[:, tasks == k].sum(1).mean() for k in range(3)]
+    counts = np.array([len(labels) for _, labels, _ in held])
+    np.testing.assert_allclose(shares, counts / counts.sum(), atol=1e-3)
+
+
+def test_what_belongs_to_no_task_scores_above_the_threshold(model, ridge):
+    known = np.concatenate([x for x, _ in TEST.values()])
+    noise = np.random.default_rng(3).integers(0, 256, known.shape, dtype="uint8")
+    inside = ridge.predict(known, verbose=0)["unknown"]
+    outside = ridge.predict(noise, verbose=0)["unknown"]
+    assert np.mean(inside[:, 1] > 0) < 0.3 and np.mean(outside[:, 1] > 0) > 0.8
+    assert np.median(outside[:, 0]) > np.median(inside[:, 0])
+    by_test = keras_memvit.unify(model, TRAIN, validation_data=TEST, **OPTIONS)
+    share = np.mean(by_test.predict(known, verbose=0)["unknown"] > 0, axis=0)
+    np.testing.assert_allclose(share, 0.05, atol=1 / len(known))
+
+
+def test_stores_and_batches_are_as_good_as_arrays(model, ridge, tmp_path):
+    data = dict(TRAIN)
+    images, labels = TRAIN["a"]
+    store = keras_memvit.precompute(
+        model, (images, {"a": labels}), tmp_path, dtype="float32", verbose=0
+    )
+    data["a"] = store
+    images, labels = TRAIN["b"]
+    unlabelled = (images[:3], np.full(3, -1))
+    data["b"] = iter(
+        [(images[:20], labels[:20]), unlabelled, (images[20:], labels[20:])]
+    )
+    other = keras_memvit.unify(model, data, **OPTIONS)
+    for name, array in ridge.answer.arrays().items():
+        scale = 1 + np.abs(array).max()
+        if name != "whitening":  # whose columns may have another sign
+            found = other.answer.arrays()[name]
+            np.testing.assert_allclose(np.abs(found), np.abs(array), atol=2e-2 * scale)
+    found, expected = (m.predict(store, verbose=0)["all"] for m in (other, ridge))
+    np.testing.assert_allclose(found, expected, atol=0.1)
+    assert (found.argmax(-1) == TRAIN["a"][1]).all()
+
+
+def test_it_saves_and_loads(ridge, tmp_path):
+    ridge.save(tmp_path / "one.keras")
+    expected = predict(ridge)
+    loaded = keras_memvit.load_model(tmp_path / "one.keras")
+    assert loaded.classes == ridge.classes
+    for name, value in predict(loaded).items():
+        np.testing.assert_array_equal(value, expected[name])
+
+
+def test_it_is_not_trained(ridge):
+    with pytest.raises(ValueError, match="cannot be compiled"):
+        ridge.compile()
+    assert not ridge.trainable_variables
+
+
+def test_wrong_arguments_are_named(model, ridge):
+    images, labels = TRAIN["a"]
+    cases = [
+        ({"data": {"a": TRAIN["a"]}}, "`data` must hold .* Missing: \\['b', 'c'\\]"),
+        ({"data": {"x": TRAIN["a"]}}, "`data` must hold tasks among"),
+        ({"tasks": ["x"]}, "`tasks` must be distinct tasks"),
+        ({"tasks": []}, "`tasks` must be distinct tasks"),
+        ({"method": "sum"}, "`method` must be one of"),
+        ({"num_random_features": 0}, "`num_random_features` must be"),
+        ({"data": {"a": (images, labels + 1)}, "tasks": "a"}, "one label from 0 to 1"),
+        ({"data": {"a": (images, labels * 0)}, "tasks": "a"}, "None of the classes"),
+        ({"data": {"a": (images, {"b": labels})}, "tasks": "a"}, "labels of \\['b'\\]"),
+        ({"data": {"a": [images]}, "tasks": "a"}, "no labels"),
+    ]
+    for arguments, message in cases:
+        with pytest.raises(ValueError, match=message):
+            keras_memvit.unify(model, **arguments)
+    with pytest.raises(ValueError, match="Missing: \\['a', 'b', 'c'\\]"):
+        keras_memvit.unify(ridge, num_random_features=16)  # another projection
+    taken = keras_memvit.build(model.backbone, {"all": 2})
+    with pytest.raises(ValueError, match="no tasks named"):
+        keras_memvit.unify(taken, {"all": TRAIN["a"]})
