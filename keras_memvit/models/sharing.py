@@ -121,6 +121,7 @@ def inspect(
         f"classes: {spec.num_classes}" + _listed(spec.class_names),
         f"memory tokens per layer: {spec.num_memory_tokens}",
         f"readout: {readout_config(spec.readout)}",
+        *_adapter(spec),
         f"sees: {', '.join(card['needs']) or '-'}",
         f"attention: {card['attention']}",
         f"image shape: {card['image_shape']}",
@@ -129,6 +130,13 @@ def inspect(
         f"size: {pathlib.Path(path).stat().st_size:,} bytes",
     ]
     (print_fn or print)("\n".join(lines))
+
+
+def _adapter(spec):
+    if spec.adapter is None:
+        return []
+    rank = "" if spec.adapter_rank is None else f", rank {spec.adapter_rank}"
+    return [f"adapter: {spec.adapter}{rank}"]
 
 
 def _listed(names, limit=10):

@@ -20,7 +20,7 @@ HEAD = ("head/kernel", "head/bias")
 class TaskWeights(keras.layers.Layer):
     """The trainable parameters of one task.
 
-    `(1 + L m) D` numbers for class token and memory, what the readout adds, and
+    `(1 + L m) D` numbers for class token and memory, what adapter and readout add, and
     `(F + 1) C` for the head on `F` features. The variables are float32 whatever the
     encoder computes in, and start from the same values on every backend.
 

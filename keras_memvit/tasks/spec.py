@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from keras_memvit.tasks.adapter_names import parse_adapter
 from keras_memvit.tasks.counts import as_count
 from keras_memvit.tasks.readout_names import get_readout
 from keras_memvit.tasks.readout_names import readout_config
@@ -40,6 +41,12 @@ class TaskSpec:
             Isolation and the single pass are the same.
         num_query_tokens: int. Short for `readouts.Deep(num_query_tokens)`, with
             `readout="deep"`.
+        adapter: None, `"ia3"`, `"lora"`, `"grouped"` or `"bottleneck"`: how the task
+            changes the frozen weights for what its own class token computes (queries,
+            how it reads base tokens' keys and values, output, MLP). Base tokens and
+            other tasks run through the weights as they are. It starts as no change.
+        adapter_rank: optional int. The rank of `"lora"` (default `4`), the width of
+            `"bottleneck"` (`2`), or the channels a group of `"grouped"` reads (`2`).
 
     Raises:
         ValueError: if an argument is not as above.
@@ -59,6 +66,8 @@ class TaskSpec:
     class_names: Sequence[str] | None = None
     memory_norm: bool = True
     readout: Any = "class_token"
+    adapter: str | None = None
+    adapter_rank: int | None = None
     # Short for `readouts.Deep`; by keyword, since the place is another argument's.
     num_query_tokens: dataclasses.InitVar[int | None] = dataclasses.field(
         default=None, kw_only=True
@@ -85,6 +94,8 @@ class TaskSpec:
                 f"Received: memory_norm={self.memory_norm!r}"
             )
         self._set("readout", self._parse_readout(num_query_tokens))
+        rank = parse_adapter(self.name, self.adapter, self.adapter_rank)
+        self._set("adapter_rank", rank)
 
     def _parse_readout(self, num_query_tokens):
         readout = self.readout
@@ -110,6 +121,8 @@ class TaskSpec:
         }
         config["sees"] = list(self.sees)
         config["readout"] = readout_config(self.readout)
+        if self.adapter is None:  # as files were before there were adapters
+            del config["adapter"], config["adapter_rank"]
         if self.class_names is not None:
             config["class_names"] = list(self.class_names)
         return config

@@ -1,0 +1,222 @@
+"""Adapters of a task's own stream: what they change, and what they cannot."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+from conftest import make_backbone
+from conftest import randomize
+from conftest import snapshot
+from reference import dense_forward
+
+import keras_memvit
+from keras_memvit import TaskSpec
+from keras_memvit import readouts
+
+ADAPTERS = {"ia3": None, "lora": 3, "grouped": 4, "bottleneck": 3}
+D, L, M = 32, 2, 64
+COUNTS = {
+    "ia3": L * (2 * D + M),
+    "lora": L * 4 * 3 * D,
+    "grouped": L * ((4 * D * D + 2 * D * M) // (D // 4) + 5 * D + M),
+    "bottleneck": 2 * L * (2 * 3 * D + 3 + D),
+}
+
+
+def task(name, adapter=None, **options):
+    rank = ADAPTERS.get(adapter)
+    return TaskSpec(name, 3, 2, adapter=adapter, adapter_rank=rank, **options)
+
+
+def build(backbone, *specs, seed=10):
+    model = keras_memvit.build(backbone, list(specs))
+    for i, layer in enumerate(model.task_layers.values()):
+        randomize(layer, seed + i)
+    return model
+
+
+def images_for(backbone, count=4):
+    shape = (count, *backbone.image_shape)
+    return np.random.default_rng(1).integers(0, 256, shape, dtype="uint8")
+
+
+@pytest.fixture(params=ADAPTERS)
+def adapter(request):
+    return request.param
+
+
+@pytest.mark.parametrize("variant", ["vit", "swiglu", "rotary"])
+def test_it_equals_changed_weights_in_numpy(adapter, variant):
+    """The reference changes each weight itself, for the class token's own row."""
+    shape = (48, 80, 3) if variant == "rotary" else (32, 48, 3)
+    backbone = make_backbone(variant, image_shape=shape)
+    specs = [task("a", adapter), task("b"), task("c", adapter, sees=["a"])]
+    model, images = build(backbone, *specs), images_for(backbone)
+    expected, _ = dense_forward(model, images)
+    logits = model.predict(images, verbose=0)
+    for name in expected:
+        np.testing.assert_allclose(logits[name], expected[name], atol=3e-4, rtol=1e-3)
+
+
+def test_it_starts_as_no_change(images):
+    """To the bit, beside tasks without adapters and with any readout."""
+    backbone = make_backbone("registers")
+    kinds = [None, *ADAPTERS]
+    deep = readouts.Deep(2)
+    without = [task(f"t{i}", readout=deep) for i in range(5)]
+    adapted = [task(f"t{i}", kind, readout=deep) for i, kind in enumerate(kinds)]
+    plain = build(backbone, *without)
+    model = keras_memvit.build(backbone, adapted)
+    for name, layer in model.task_layers.items():
+        own = plain.task_layers[name].arrays()
+        layer.assign_arrays({**layer.arrays(), **own})
+    found, expected = (m.predict(images, verbose=0) for m in (model, plain))
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_each_weight_changes_its_task_alone(adapter, images):
+    model = build(make_backbone(), task("a"), task("b", adapter), task("c", adapter))
+    before = model.predict(images, verbose=0)
+    rng = np.random.default_rng(0)
+    for name, weight in model.task_layers["b"].variables_by_name.items():
+        if not name.startswith("adapter/"):
+            continue
+        last = model.predict(images, verbose=0)["b"]
+        value = keras.ops.convert_to_numpy(weight)
+        weight.assign(value + rng.normal(size=value.shape).astype("float32"))
+        after = model.predict(images, verbose=0)
+        if name != "adapter/key/bias":  # alike for all base tokens, so it is small
+            assert np.abs(after["b"] - last).max() > 1e-5, name
+        for other in "ac":
+            np.testing.assert_array_equal(after[other], before[other])
+    assert model.verify_unchanged(images)["base"] == 0.0
+
+
+def test_it_has_exactly_its_parameters(adapter, backbone):
+    model = build(backbone, task("a", adapter))
+    count = sum(math.prod(v.shape) for v in model.trainable_variables)
+    assert count == (1 + 2 * 2) * 32 + (32 + 1) * 3 + COUNTS[adapter]
+    groups = model.task_layers["a"].parameter_groups
+    assert sum(math.prod(v.shape) for v in groups["adapter"]) == COUNTS[adapter]
+
+
+def test_side_by_side_they_answer_as_apart(images):
+    backbone = make_backbone()
+    models = [build(backbone, task(k, k), seed=i) for i, k in enumerate(ADAPTERS)]
+    together = keras_memvit.concatenate(models)
+    more = keras_memvit.extend(together, [task("on", "lora")], sees=["ia3"])
+    found = more.predict(images, verbose=0)
+    for model in models:
+        for name, value in model.predict(images, verbose=0).items():
+            np.testing.assert_allclose(found[name], value, atol=1e-5)
+
+
+def test_images_and_stores_train_all_of_it_alike(images, tmp_path):
+    labels = {name: np.arange(8) % 3 for name in ADAPTERS}
+    model, other = (
+        build(make_backbone(), *(task(k, k) for k in ADAPTERS)) for _ in "ab"
+    )
+    store = keras_memvit.precompute(
+        model, (images, labels), tmp_path, dtype="float32", verbose=0
+    )
+    before, frozen = (
+        snapshot(model.trainable_variables),
+        snapshot(model.backbone.weights),
+    )
+    options = {"batch_size": 8, "epochs": 2, "shuffle": False, "verbose": 0}
+    for trained, data in ((model, (store,)), (other, (images, labels))):
+        trained.compile(keras.optimizers.SGD(0.1))
+        trained.fit(*data, **options)
+    for name, layer in model.task_layers.items():
+        found, expected = layer.arrays(), other.task_layers[name].arrays()
+        for key in found:
+            np.testing.assert_allclose(found[key], expected[key], atol=1e-4)
+    for path, value in snapshot(model.trainable_variables).items():
+        assert np.abs(value - before[path]).max() > 0, path
+    for path, value in snapshot(model.backbone.weights).items():
+        np.testing.assert_array_equal(value, frozen[path])
+
+
+def test_files_hold_them_and_say_so(images, tmp_path):
+    backbone = make_backbone()
+    model = build(backbone, *(task(k, k) for k in ADAPTERS), task("on", sees=["ia3"]))
+    expected = model.predict(images, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras_memvit.load_model(tmp_path / "model.keras")
+    for name in model.task_layers:
+        keras_memvit.save_task(model, name, tmp_path / f"{name}.safetensors")
+    tasks = keras_memvit.load_task(backbone, tmp_path)
+    for other in (loaded, tasks):
+        found = other.predict(images, verbose=0)
+        for name in expected:
+            np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
+    lines = []
+    keras_memvit.inspect(tmp_path / "lora.safetensors", print_fn=lines.append)
+    assert "adapter: lora, rank 3" in lines[0]
+    plain = task("a").get_config()
+    assert "adapter" not in plain and TaskSpec.from_config(plain) == task("a")
+    key = model.task_layers["ia3"].variables_by_name["adapter/key"]
+    key.assign(key + 1.0)  # what "on" was trained to see is another now
+    keras_memvit.save_task(model, "ia3", tmp_path / "ia3.safetensors")
+    with pytest.raises(ValueError, match="other versions of the tasks \\['ia3'\\]"):
+        keras_memvit.load_task(backbone, tmp_path)
+
+
+def test_both_exports_have_them(tmp_path):
+    """Both compare every signature's answers with the model's, and fail otherwise."""
+    specs = [task(k, k, readout="deep") for k in ADAPTERS]
+    model = build(make_backbone("registers"), *specs, task("none", sees=["grouped"]))
+    path = keras_memvit.export_saved_model(
+        model, tmp_path / "people/1", warmup=False, image_bytes=False
+    )
+    assert path.is_dir()
+    keras_memvit.export_onnx(model, tmp_path / "people.onnx")
+
+
+def test_mixed_precision_stays_near(images):
+    specs = [task(k, k) for k in ADAPTERS]
+    single, model = (
+        build(make_backbone(dtype=dtype), *specs) for dtype in (None, "mixed_bfloat16")
+    )
+    for m in (single, model):
+        for layer in m.task_layers.values():
+            arrays = layer.arrays()
+            small = {k: 0.2 * v for k, v in arrays.items() if k.startswith("adapter/")}
+            layer.assign_arrays({**arrays, **small})
+    found, expected = (m.predict(images, verbose=0) for m in (model, single))
+    for name, value in expected.items():
+        scale = 1 + np.abs(value).max()
+        np.testing.assert_allclose(found[name], value, atol=0.08 * scale)
+        assert np.abs(found[name] - value).max() > 0
+    for layer in model.task_layers.values():
+        assert {w.dtype for w in layer.weights} == {"float32"}
+
+
+def test_a_wild_task_leaves_its_like_alone(adapter, images):
+    model = build(make_backbone(), task("a", adapter), task("wild", adapter))
+    before = model.predict(images, verbose=0)["a"]
+    for weight in model.task_layers["wild"].weights:
+        weight.assign(np.full(weight.shape, np.nan, "float32"))
+    after = model.predict(images, verbose=0)
+    assert np.isnan(after["wild"]).all()
+    np.testing.assert_array_equal(after["a"], before)
+
+
+def test_wrong_arguments_are_named(backbone):
+    with pytest.raises(ValueError, match="`adapter` of task 'a' must be None or one"):
+        TaskSpec("a", 2, adapter="prefix")
+    with pytest.raises(ValueError, match="needs an adapter with a rank"):
+        TaskSpec("a", 2, adapter="ia3", adapter_rank=2)
+    with pytest.raises(ValueError, match="needs an adapter with a rank"):
+        TaskSpec("a", 2, adapter_rank=2)
+    with pytest.raises(ValueError, match="must be an integer of at least 1"):
+        TaskSpec("a", 2, adapter="lora", adapter_rank=0)
+    with pytest.raises(ValueError, match="must divide the backbone's hidden_dim=32"):
+        spec = TaskSpec("a", 2, adapter="grouped", adapter_rank=5)
+        keras_memvit.build(backbone, [spec])
+    with pytest.raises(ValueError, match="takes no task with an adapter"):
+        spec = TaskSpec("a", 2, adapter="lora")
+        keras_memvit.build(backbone, [spec], attention="unmasked")
+    assert TaskSpec("a", 2, adapter="lora").adapter_rank == 4
