@@ -1,10 +1,13 @@
 """One answer over the classes of all tasks; what tasks answer stays."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
 from conftest import make_backbone
 from conftest import randomize
+from processes import run_python
 
 import keras_memvit
 from keras_memvit import TaskSpec
@@ -117,7 +120,8 @@ def test_columns_have_names_and_nothing_changed(ridge):
         *[("c", "0"), ("c", "1")],
     ]
     differences = ridge.verify_unchanged(TEST["a"][0])
-    assert differences == {"base": 0.0, "a": 0.0, "b": 0.0, "c": 0.0}
+    assert differences.pop("base") == 0.0 and set(differences) == set(SIZES)
+    assert max(differences.values()) < 1e-5
 
 
 @pytest.mark.parametrize("variant", ["vit", "rotary", "clip", "no_class_token"])
@@ -359,3 +363,41 @@ def test_wrong_arguments_are_named(model, ridge):
     taken = keras_memvit.build(model.backbone, {"all": 2})
     with pytest.raises(ValueError, match="no tasks named"):
         keras_memvit.unify(taken, {"all": TRAIN["a"]})
+
+
+def test_it_is_served_as_a_signature_of_its_own(ridge, tmp_path):
+    """Both exports compare each output with the model's, and fail otherwise."""
+    path = keras_memvit.export_saved_model(ridge, tmp_path / "one/1", warmup=False)
+    card = json.loads((path / "assets.extra/keras_memvit.json").read_text())
+    assert set(card["largest_difference"]) == {"a", "b", "c", "all"}
+    names = (path / "assets/all.txt").read_text().split()
+    assert names == ["a/sun", "a/moon", "b/0", "b/1", "b/2", "c/0", "c/1"]
+    keras_memvit.export_onnx(ridge, tmp_path / "one.onnx")
+    images = np.concatenate([x for x, _ in TEST.values()]).astype("float32")
+    expected = ridge.predict(images, verbose=0)
+    np.savez(tmp_path / "images.npz", images=images)
+    code = """
+import sys
+import numpy as np
+import onnxruntime
+import tensorflow as tf
+
+images = np.load(sys.argv[1])["images"]
+served = tf.saved_model.load(sys.argv[2]).signatures["all"](images=tf.constant(images))
+session = onnxruntime.InferenceSession(sys.argv[3])
+names = [output.name for output in session.get_outputs()]
+onnx = dict(zip(names, session.run(names, {"images": images})))
+served = {key.replace("/", ":"): v.numpy() for key, v in served.items()}
+served["all:classes"] = served["all:classes"].astype("S")
+np.savez(sys.argv[4], **served,
+         unknown=onnx["unknown/scores"], everything=onnx["all/logits"])
+"""
+    paths = [tmp_path / "images.npz", path, tmp_path / "one.onnx", tmp_path / "out.npz"]
+    run_python(code, "tensorflow", *paths)
+    found = np.load(paths[-1])
+    for name in ("all:logits", "everything"):
+        np.testing.assert_allclose(found[name], expected["all"], atol=1e-3)
+    for name in ("unknown:scores", "unknown"):
+        np.testing.assert_allclose(found[name], expected["unknown"], atol=1e-2)
+    best = [names[k].encode() for k in expected["all"].argmax(-1)]
+    assert found["all:classes"][:, 0].tolist() == best
