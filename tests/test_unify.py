@@ -13,6 +13,7 @@ import keras_memvit
 from keras_memvit import TaskSpec
 from keras_memvit.models.unified.gates import gates_of
 from keras_memvit.models.unified.gates import num_gates
+from keras_memvit.serving.build import _in_float32
 
 SIZES = {"a": 2, "b": 3, "c": 2}
 METHODS = ("ridge", "max", "gates", "task_posterior")
@@ -237,6 +238,24 @@ def test_it_saves_and_loads(ridge, tmp_path):
     assert loaded.classes == ridge.classes
     for name, value in predict(loaded).items():
         np.testing.assert_array_equal(value, expected[name])
+
+
+def test_half_precision_stays_near_and_is_served_in_single(model):
+    mixed = keras_memvit.build(
+        model.backbone.replicate(dtype="mixed_bfloat16"), model.specs
+    )
+    for name, layer in mixed.task_layers.items():
+        layer.set_weights(model.task_layers[name].get_weights())
+    one = keras_memvit.unify(mixed, TRAIN, **OPTIONS)
+    images = keras.ops.convert_to_tensor(np.concatenate([x for x, _ in TEST.values()]))
+    found = {
+        name: keras.ops.convert_to_numpy(m(images, training=False)["all"])
+        for name, m in (("half", one), ("single", _in_float32(one)))
+    }
+    for logits in found.values():
+        assert np.mean(logits.argmax(-1) == truth()) > 0.9
+    scale = 1 + np.abs(found["single"]).max()
+    np.testing.assert_allclose(found["half"], found["single"], atol=0.1 * scale)
 
 
 def test_it_is_not_trained(ridge):
