@@ -74,9 +74,6 @@ def test_it_starts_as_no_change(images):
     for name in expected:
         a, b = (keras.ops.convert_to_numpy(x[name]) for x in (found, expected))
         np.testing.assert_array_equal(a, b)
-    found, expected = (m.predict(images, verbose=0) for m in (model, plain))
-    for name in expected:
-        np.testing.assert_allclose(found[name], expected[name], atol=2e-6)
 
 
 def test_each_weight_changes_its_task_alone(images):
@@ -122,9 +119,8 @@ def test_side_by_side_they_answer_as_apart(images):
 
 def test_images_and_stores_train_all_of_it_alike(images, tmp_path):
     labels = {name: np.arange(8) % 3 for name in ADAPTERS}
-    model, other = (
-        build(make_backbone(), *(task(k, k) for k in ADAPTERS)) for _ in "ab"
-    )
+    specs = [task(k, k) for k in ADAPTERS]
+    model, other = (build(make_backbone(num_layers=1), *specs) for _ in "ab")
     store = keras_memvit.precompute(
         model, (images, labels), tmp_path, dtype="float32", verbose=0
     )

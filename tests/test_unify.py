@@ -273,9 +273,14 @@ def test_wrong_arguments_are_named(model, ridge):
         ({"tasks": []}, "`tasks` must be distinct tasks"),
         ({"method": "sum"}, "`method` must be one of"),
         ({"num_random_features": 0}, "`num_random_features` must be"),
-        ({"data": {"a": (images, labels + 1)}, "tasks": "a"}, "one label from 0 to 1"),
+        (
+            {"data": {"a": (images, labels + 1)}, "tasks": "a"},
+            "must be from 0 to 1",
+        ),
         ({"data": {"a": (images, labels * 0)}, "tasks": "a"}, "None of the classes"),
         ({"data": {"a": (images, {"b": labels})}, "tasks": "a"}, "labels of \\['b'\\]"),
+        ({"data": {"a": (images, labels[1:])}, "tasks": "a"}, "one label an image"),
+        ({"data": {"a": (images, labels * 0 - 1)}, "tasks": "a"}, "no image has a"),
         ({"data": {"a": [images]}, "tasks": "a"}, "no labels"),
     ]
     for arguments, message in cases:

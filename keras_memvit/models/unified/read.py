@@ -32,25 +32,33 @@ def read(model, name, source, argument):
         for batch in _batches(model, source):
             if not isinstance(batch, (list, tuple)) or len(batch) < 2:
                 raise _refused(argument, name, "it has no labels")
-            labels.append(_labels_of(batch[1], name, argument))
-            yield _as_tensors(batch[0])
+            own = _labels_of(batch[1], name, argument)
+            if len(own) != _length(batch[0]):
+                raise _refused(
+                    argument,
+                    name,
+                    "it must have one label an image. Received: "
+                    f"{_length(batch[0])} images and {len(own)} labels in a batch",
+                )
+            used = own != -1
+            labels.append(own[used])
+            if used.any():
+                yield _rows(batch[0], used)
 
-    features, logits = features_and_logits(model, inputs())
+    found = features_and_logits(model, inputs())
+    if found is None:
+        raise _refused(argument, name, "no image has a label")
     labels = np.concatenate(labels).astype("int64")
     size = model.task_layers[name].spec.num_classes
-    if len(labels) != len(features) or labels.min() < -1 or labels.max() >= size:
+    if labels.min() < 0 or labels.max() >= size:
         raise _refused(
             argument,
             name,
-            f"it must have one label from 0 to {size - 1} an image. Received: "
-            f"{len(features)} images and {len(labels)} labels from {labels.min()} to "
-            f"{labels.max()}",
+            f"labels must be from 0 to {size - 1}, or -1 for none. Received: labels "
+            f"from {labels.min()} to {labels.max()}",
         )
-    used = labels >= 0
-    if not used.any():
-        raise _refused(argument, name, "no image has a label")
-    logits = {key: value[used] for key, value in logits.items()}
-    return features[used], labels[used], logits
+    features, logits = found
+    return features, labels, logits
 
 
 def _batches(model, source):
@@ -83,9 +91,16 @@ def _labels_of(labels, name, argument):
     return np.reshape(ops.convert_to_numpy(labels), -1)
 
 
-def _as_tensors(inputs):
+def _length(inputs):
+    return len(next(iter(inputs.values())) if isinstance(inputs, dict) else inputs)
+
+
+def _rows(inputs, used):
+    """The images that have a label, as tensors."""
     if isinstance(inputs, dict):
-        return {name: ops.convert_to_tensor(value) for name, value in inputs.items()}
+        return {name: _rows(value, used) for name, value in inputs.items()}
+    if not used.all():
+        inputs = ops.convert_to_numpy(inputs)[used]
     return ops.convert_to_tensor(inputs)
 
 

@@ -118,7 +118,7 @@ def features_and_logits(model, batches):
         batches: iterable of inputs.
 
     Returns:
-        Features `(n, F)`, and a dict of logits by task name; NumPy.
+        Features `(n, F)`, and a dict of logits by task name; NumPy. None of no batch.
     """
     encoder = UnifiedEncoder(model.backbone, model.specs, name="encoder")
     encoder.build()
@@ -131,5 +131,5 @@ def features_and_logits(model, batches):
         for name, rows in logits.items():
             rows.append(ops.convert_to_numpy(found[name]))
     if not features:
-        raise ValueError("There must be at least one image to unify tasks by")
+        return None
     return np.concatenate(features), {k: np.concatenate(v) for k, v in logits.items()}
