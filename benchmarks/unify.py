@@ -4,9 +4,9 @@
 
 The digits of scikit-learn as five tasks of two, trained apart from one store (memory
 and deep readout, AdamW, 8 epochs, about 240 images a task), each on its own classes
-alone. On 597 other images: accuracy of `"all"`, of the task it names, and where the task is
-known (the upper bound); and the AUROC of both scores of `"unknown"` against the digits
-of a task that was left out. Seven minutes on one core.
+alone. On 597 other images: accuracy of `"all"`, of the task it names, and where the
+task is known (the upper bound); and the AUROC of both scores of `"unknown"` against
+the digits of a task that was left out. Seven minutes on one core.
 """
 
 import argparse
