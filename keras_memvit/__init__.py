@@ -1,5 +1,6 @@
 """One frozen Vision Transformer, any number of tasks in one forward pass."""
 
+from keras_memvit import _command as _command
 from keras_memvit import data
 from keras_memvit import layers
 from keras_memvit import plot
@@ -22,6 +23,7 @@ from keras_memvit.serving import export_saved_model
 from keras_memvit.states import StateStore
 from keras_memvit.states import precompute
 from keras_memvit.tasks.attention_mask import attention_mask
+from keras_memvit.tasks.push_task import push_task
 from keras_memvit.tasks.spec import TaskSpec
 from keras_memvit.version import __version__ as __version__
 
@@ -43,6 +45,7 @@ __all__ = [
     "load_task",
     "plot",
     "precompute",
+    "push_task",
     "readouts",
     "recipes",
     "save_task",

@@ -18,6 +18,7 @@ ROOT = pathlib.Path(keras_memvit.__file__).parent
 # Low to high: a room imports only from itself and from what stands before it. A
 # model trains itself and takes stores, so `training` and `states` stand below `models`.
 ROOMS = [
+    "_command",
     "version",
     "files",
     "tasks",
@@ -32,8 +33,11 @@ ROOMS = [
     "plot",
     "serving",
     "recipes",
+    "report",
     "experiments",
+    "cli",
     "__init__",
+    "__main__",
 ]
 MODULES = [name for _, name, _ in pkgutil.walk_packages([str(ROOT)], "keras_memvit.")]
 

@@ -1,4 +1,4 @@
 """Files and folders that are whole or not there at all; what killed writers leave.
 
-Imports the standard library alone.
+Imports the standard library; huggingface_hub where a handle is used.
 """

@@ -1,7 +1,6 @@
 """Sharing tasks: `save_task`, `load_task`, `inspect`."""
 
 import os
-import pathlib
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from keras_memvit.backbones.asked_of import check_asked
 from keras_memvit.backbones.convert import convert
 from keras_memvit.backbones.same_backbone import require_same_backbone
+from keras_memvit.files.hub import local_path
 from keras_memvit.models.compose import check_masked
 from keras_memvit.models.compose import extend
 from keras_memvit.models.memory_vit import MemoryViT
@@ -75,8 +75,9 @@ def load_task(
 
     Args:
         model: a `MemoryViT`, or anything that `build` takes as a backbone.
-        path: a task file, a list of task files, or a folder of them
-            (`*.safetensors`); they are loaded so that each comes after those it sees.
+        path: a task file, a list of task files, a folder of them
+            (`*.safetensors`), or `"hf://user/name"`; they are loaded so that each
+            comes after those it sees.
 
     Returns:
         A new `MemoryViT` over the same backbone's weights.
@@ -108,12 +109,13 @@ def inspect(
     """Prints a task file's card without loading a model.
 
     Args:
-        path: a task file.
+        path: a task file, also as `"hf://user/name/file.safetensors"`.
         print_fn: function that takes the text; defaults to `print`.
 
     Raises:
         ValueError: if the file is not a whole task file.
     """
+    path = local_path(path)
     card = read_card(path)
     spec = card["task"]
     lines = [
@@ -127,7 +129,7 @@ def inspect(
         f"image shape: {card['image_shape']}",
         f"backbone: {card['backbone']}",
         f"written by: keras_memvit {card['version']}",
-        f"size: {pathlib.Path(path).stat().st_size:,} bytes",
+        f"size: {path.stat().st_size:,} bytes",
     ]
     (print_fn or print)("\n".join(lines))
 
@@ -148,9 +150,9 @@ def _listed(names, limit=10):
 def _cards(path):
     """{file: card}, each after those of the tasks it needs."""
     if isinstance(path, (list, tuple)):
-        files = [pathlib.Path(file) for file in path]
+        files = [local_path(file) for file in path]
     else:
-        path = pathlib.Path(path)
+        path = local_path(path)
         files = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
     if not files:
         raise ValueError(

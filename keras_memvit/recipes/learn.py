@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -25,6 +24,7 @@ from keras_memvit.recipes.evidence import evidence_of
 from keras_memvit.recipes.folds import choose_folds
 from keras_memvit.recipes.learn_result import LearnResult
 from keras_memvit.recipes.ridge_head import RidgeHead
+from keras_memvit.recipes.task_name import task_name
 from keras_memvit.recipes.trials import Trials
 from keras_memvit.recipes.trials import train
 from keras_memvit.states.writer import precompute
@@ -105,8 +105,9 @@ def learn(
     if not isinstance(epochs, int) or epochs < 1:
         raise ValueError(f"`epochs` must be an int of at least 1. Received: {epochs!r}")
     budget = parse_budget(budget)
-    name = _task_name(name, source)
+    name = task_name(name, source)
     shape = _image_shape(image_size)
+    handle = os.fspath(backbone) if isinstance(backbone, (str, os.PathLike)) else None
     backbone, _ = convert(backbone, image_shape=shape)
     found = _load(source, backbone.image_shape[:2], seed)
     num_classes = len(found.class_names)
@@ -163,6 +164,7 @@ def learn(
         class_names=list(found.class_names),
         num_images=len(labels),
         skipped=found.skipped,
+        backbone=handle,
         base_difference=model.verify_unchanged(images[0][0])["base"],
         evidence=evidence_of(trials, best, RIDGE, images.examples),
     )
@@ -209,15 +211,6 @@ def _divide_head(layer, temperature):
     for part in ("head/kernel", "head/bias"):
         arrays[part] = arrays[part] / np.float32(temperature)
     layer.assign_arrays(arrays)
-
-
-def _task_name(name, source):
-    if name is not None:
-        return name
-    if isinstance(source, (str, os.PathLike)):
-        words = re.sub(r"[^A-Za-z0-9_-]+", "_", pathlib.Path(source).resolve().name)
-        return words.strip("_-") or "task"
-    return "task"
 
 
 def _image_shape(image_size):

@@ -31,6 +31,7 @@ class LearnResult:
         num_images: int, trained on.
         skipped: list of `(file, reason)`: images that could not be used.
         base_difference: float. How far the base stream is from the backbone's, 0.0.
+        backbone: the preset or handle it was given as, or None.
         path: the task file, or None.
         evidence: `Evidence`, the answers to held-out images and the learning curves:
             what `keras_memvit.report` shows. It holds the images' readers, not images.
@@ -46,6 +47,7 @@ class LearnResult:
     num_images: int
     skipped: list[tuple[str, str]]
     base_difference: float
+    backbone: str | None = None
     path: pathlib.Path | None = None
     evidence: Evidence | None = None
 
@@ -62,5 +64,5 @@ class LearnResult:
     def card(self) -> dict:
         """What JSON can hold of it."""
         kept = ("name", "table", "val_accuracy", "temperature", "class_names")
-        kept += ("num_images", "skipped", "base_difference")
+        kept += ("num_images", "skipped", "base_difference", "backbone")
         return {key: getattr(self, key) for key in kept}
