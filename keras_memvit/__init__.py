@@ -17,6 +17,7 @@ from keras_memvit.models.memory_vit import MemoryViT
 from keras_memvit.models.sharing import inspect
 from keras_memvit.models.sharing import load_task
 from keras_memvit.models.sharing import save_task
+from keras_memvit.models.unify import unify
 from keras_memvit.serving import export_onnx
 from keras_memvit.serving import export_saved_model
 from keras_memvit.states import StateStore
@@ -50,4 +51,5 @@ __all__ = [
     "save_task",
     "select",
     "text_head",
+    "unify",
 ]

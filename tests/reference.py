@@ -9,6 +9,7 @@ import math
 
 import keras
 import numpy as np
+import reference_adapters
 
 from keras_memvit import attention_mask
 
@@ -70,7 +71,7 @@ def _rotate(layer, x, patches):
     return x
 
 
-def _attention(layer, queries, keys, mask, patches):
+def _attention(layer, queries, keys, mask, patches, placed=True):
     def heads(projection, x):
         x = _dense(projection, x)
         return x.reshape(*x.shape[:-1], layer.num_heads, -1)
@@ -80,7 +81,7 @@ def _attention(layer, queries, keys, mask, patches):
         heads(layer.key, keys),
         heads(layer.value, keys),
     )
-    q, k = _rotate(layer, q, patches), _rotate(layer, k, patches)
+    q, k = _rotate(layer, q, patches) if placed else q, _rotate(layer, k, patches)
     scores = np.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(q.shape[-1])
     scores = np.where(mask, scores, -np.inf)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
@@ -131,6 +132,29 @@ def _side(task, readout, states, grid):
     return np.concatenate([h.mean(axis=1), pooled], axis=-1)
 
 
+def _synthesised(task, blocks, states, patches):
+    """Queries made layer by layer from what the last one found: (B, D)."""
+    w = {k: _np(v) for k, v in task.variables_by_name.items()}
+    gelu, rows, z = _ACTIVATIONS["gelu"], [], 0.0
+    for i, (block, u) in enumerate(zip(blocks, states)):
+        if i:
+            z = (1 + w["synthesis/scale"][i - 1]) * z.mean(axis=1, keepdims=True)
+        p = np.stack([w["synthesis/queries"][i]] * len(u)) + z
+        p = p + gelu(p @ w["synthesis/down"][i]) @ w["synthesis/up"][i]
+        scale1, scale2 = _scales(block)
+        normed = _norm(block.norm1, p)
+        h = _attention(block.attention, normed, u, True, patches, placed=False)
+        h = scale1 * h
+        m = scale2 * _mlp(block.mlp, _norm(block.norm2, p + h))
+        z = p + h + m
+        rows += [x.mean(axis=1) for x in (z, h, m)]
+    given = _standardized(rows[-3]) @ w["mixer/kernel"] + w["mixer/bias"]
+    found = [_standardized(row) for row in rows]
+    found = [f + gelu(f @ w["mixer/down"]) @ w["mixer/up"] for f in found]
+    weights = np.tanh(gelu(given)).T[:, :, None]  # (3 L, B, 1)
+    return _standardized(found[-3] + (weights * np.stack(found)).sum(axis=0))
+
+
 def _readout_features(spec, task, blocks, states, backbone):
     """What a task's head takes beside the class token, a list of (B, n)."""
     if spec.readout.name == "deep":
@@ -144,6 +168,9 @@ def _readout_features(spec, task, blocks, states, backbone):
     if spec.readout.name == "side":
         grid = backbone.patch_embedding.grid_shape
         return [_side(task, spec.readout, states, grid)]
+    if spec.readout.name == "synthesised":
+        patches = slice(states[0].shape[1] - backbone.num_patches, None)
+        return [_synthesised(task, blocks, states, patches)]
     if spec.readout.name == "mean_patch":
         mean = states[-1][:, -backbone.num_patches :].mean(axis=1)
         return [mean * _np(task.variables_by_name["scale"])]
@@ -223,7 +250,14 @@ def dense_forward(model, images):
         memory = np.broadcast_to(memory, (len(x), *memory.shape))
         keys = np.concatenate([normed, memory], axis=1)
         attended = _attention(block.attention, normed, keys, mask, patches)
-        x = _residual(block, x, attended)
+        before, x = x, _residual(block, x, attended)
+        for k, task in enumerate(layers):
+            if task.spec.adapter is not None:
+                row = slice(num_base + k, num_base + k + 1)
+                own = (before[:, row], normed[:, row], keys, num_base, mask[row])
+                x[:, row] = reference_adapters.adapted_token(
+                    block, task, i, *own, patches
+                )
     x = _norm(backbone.norm, x)
     logits = {}
     for k, (spec, task) in enumerate(zip(model.specs, layers)):
@@ -254,8 +288,13 @@ def unmasked_forward(model, images):
 
 
 def _residual(block, x, attended):
-    scale1, scale2 = 1.0, 1.0
-    if block.use_layer_scale:
-        scale1, scale2 = _np(block.scale1), _np(block.scale2)
+    scale1, scale2 = _scales(block)
     x = x + attended * scale1
     return x + _mlp(block.mlp, _norm(block.norm2, x)) * scale2
+
+
+def _scales(block):
+    """Layer scale of both residual branches."""
+    if not block.use_layer_scale:
+        return 1.0, 1.0
+    return _np(block.scale1), _np(block.scale2)

@@ -41,6 +41,7 @@ def what_a_reader_has(backbone, images):
         "images": images,
         "pictures": np.concatenate([images, images]),
         "labels": np.arange(16) % 2,
+        "digit_labels": np.arange(16) % 10,
         "train_images": images,
         "train_labels": digits,
         "val_images": images,

@@ -159,6 +159,24 @@ HOSTILE = {
         },
         "asks for at least",
     ),
+    "adapter": (
+        {"config": lambda c: c["tasks"][0].update(adapter="lora", adapter_rank=10**9)},
+        "asks for at least",
+    ),
+    "answer": (
+        {
+            "config": lambda c: c.update(
+                answer={
+                    "method": "ridge",
+                    "tasks": {"a": 3},
+                    "width": 64,
+                    "num_random_features": 10**9,
+                    "unknown": False,
+                }
+            )
+        },
+        "asks for at least",
+    ),
     "no_count": (
         {"config": lambda c: backbone_of(c).update(hidden_dim="1")},
         "config is not valid",

@@ -27,6 +27,7 @@ READOUTS = {
     "class_token": readouts.ClassToken(),
     "deep": readouts.Deep(num_query_tokens=2),
     "side": readouts.Side(rank=4, num_heads=2),
+    "synthesised": readouts.Synthesised(num_query_tokens=2, rank=3),
     "mean_patch": stranger.MeanPatch(),
 }
 # Numbers of a task of 3 classes and 2 memory tokens beside class token, memory and the
@@ -35,6 +36,7 @@ OWN = {
     "class_token": 0,
     "deep": 2 * 2 * 32 + 2 * 2 * 32 * 3,
     "side": 2 * (32 * 4 + 6 * 4 * 4 + 9 * 4) + 4 + 2 * 4 * 3,
+    "synthesised": 2 * 2 * 32 + 2 * 2 * 3 * 32 + 1 + 2 * 3 * 32 + 6 * 33 + 32 * 3,
     "mean_patch": 32 + 32 * 3,
 }
 GRIDS = {

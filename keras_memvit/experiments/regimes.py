@@ -112,6 +112,27 @@ _ROWS = (
         weight_decay=0.1,
         **_MASKED,
     ),
+    Regime(
+        "synthesised",
+        "memory + synthesised readout, masked",
+        masked={"readout": "synthesised"},
+        **_MASKED,
+    ),
+    *(
+        Regime(
+            f"task_{adapter}",
+            f"memory + {words} of the task's own stream, masked",
+            masked={"adapter": adapter},
+            adamw=(1e-3, 3e-3, 1e-2),
+            **_MASKED,
+        )
+        for adapter, words in (
+            ("ia3", "(IA)^3"),
+            ("lora", "LoRA"),
+            ("grouped", "grouped connections"),
+            ("bottleneck", "bottlenecks"),
+        )
+    ),
 )
 REGIMES = {regime.name: regime for regime in _ROWS}
 WITH_CELLS = tuple(regime.name for regime in _ROWS if regime.with_cells)

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_memvit.layers.adapted import per_example
+
 
 class BaseStates:
     """What one encoder layer holds of the base tokens, for all that attends to them.
@@ -73,7 +75,7 @@ class BaseStates:
 
     def _back(self, query):
         back = ops.einsum("bghd,Dhd->bhgD", query, self._kernel("key"))
-        scores = _per_example(back, ops.transpose(self.normed, (0, 2, 1)))
+        scores = per_example(back, ops.transpose(self.normed, (0, 2, 1)))
         if self.attention.key.use_bias:
             bias = ops.einsum("bghd,hd->bhg", query, self._bias("key"))
             scores += ops.expand_dims(bias, -1)
@@ -91,7 +93,7 @@ class BaseStates:
         return scores
 
     def _mean_projected(self, weights):
-        mean = _per_example(weights, self.normed)  # (B, H, G, D)
+        mean = per_example(weights, self.normed)  # (B, H, G, D)
         mean = ops.einsum("bhgD,Dhd->bghd", mean, self._kernel("value"))
         if self.attention.value.use_bias:
             total = ops.transpose(ops.sum(weights, -1, keepdims=True), (0, 2, 1, 3))
@@ -123,10 +125,3 @@ def as_floats(states):
             f"Received: states of dtype {dtype}"
         )
     return states
-
-
-def _per_example(a, b):
-    """(B, H, G, i), (B, i, j) -> (B, H, G, j), one matmul per example."""
-    heads, group, inner = a.shape[1:]
-    flat = ops.matmul(ops.reshape(a, (-1, heads * group, inner)), b)
-    return ops.reshape(flat, (-1, heads, group, b.shape[-1]))

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_memvit.layers.adapted import adapted
 from keras_memvit.layers.base_states import BaseStates
 from keras_memvit.layers.masked_mha import MaskedMHA
 from keras_memvit.layers.mlp import MLP
@@ -116,10 +117,14 @@ class EncoderBlock(keras.layers.Layer):
         normed = self.norm1(memory)
         return normed if memory_norm is True else ops.where(memory_norm, normed, memory)
 
-    def advance(self, x, attended):
+    def advance(self, x, attended, adapters=None):
         """Tokens (B, T, D) of either stream and what they attended to -> (B, T, D)."""
-        x = self.add_attended(x, attended)
-        return self.add_mlp(x, self.mlp(self.norm2(x)))
+        if adapters is None:
+            x = self.add_attended(x, attended)
+            return self.add_mlp(x, self.mlp(self.norm2(x)))
+        x = self.add_attended(x, adapted(adapters, "attended", attended))
+        y = self.mlp.adapted(self.norm2(x), adapters)
+        return self.add_mlp(x, adapted(adapters, "mlp", y))
 
     def add_attended(self, x, attended):
         """`x + s1 * attended`, the first residual."""

@@ -5,9 +5,11 @@ import math
 import keras
 from keras import ops
 
+from keras_memvit.layers.adapted import adapted
 from keras_memvit.layers.dot_product_attention import dot_product_attention
 from keras_memvit.layers.rotary import RotaryPositions
 from keras_memvit.layers.task_attention import attend_groups
+from keras_memvit.layers.task_attention import base_of_group
 from keras_memvit.layers.task_attention import group_weights
 from keras_memvit.layers.task_attention import of_group
 
@@ -132,11 +134,17 @@ class MaskedMHA(keras.layers.Layer):
         query = self.split_heads(self.query(queries))
         return self._merge(dot_product_attention(query, *self.project(x)))
 
+    def read(self, queries, base):
+        """Queries `(B, Q, D)` over a layer's `BaseStates`, alone -> `(B, Q, D)`."""
+        scores = ops.cast(base.scores(self._task_query(queries)), "float32")
+        weights = ops.cast(ops.softmax(scores, axis=-1), queries.dtype)
+        return self._merge(base.mean(weights))
+
     def attend_base(self, base):
         """Every base token over all: `BaseStates` -> (B, T, D)."""
         return self._attend(base.normed, *base.project())
 
-    def attend_tasks(self, class_tokens, base, memory, layout):
+    def attend_tasks(self, class_tokens, base, memory, layout, adapters=None):
         """Each class token over its own keys: (B, K, D) -> (B, K, D).
 
         Args:
@@ -145,22 +153,34 @@ class MaskedMHA(keras.layers.Layer):
             memory: keys and values of all tasks' memory in task order, each
                 `(M, H, d)`.
             layout: the `TaskLayout` of the tasks.
+            adapters: optional, the tasks' adapters in this layer, see `adapted`.
         """
-        query, own = self._task_query(class_tokens), self.project(class_tokens)
-        return self._merge(attend_groups(query, own, base, memory, layout))
+        query = self._task_query(class_tokens, adapters)
+        own = self.project(class_tokens)
+        found = attend_groups(query, own, base, memory, layout, adapters)
+        found = ops.reshape(found, (-1, found.shape[1], self.num_heads * self.head_dim))
+        return adapted(adapters, "output", self.output_projection(found), found)
 
-    def task_weights(self, class_tokens, base, memory, layout):
+    def task_weights(self, class_tokens, base, memory, layout, adapters=None):
         """What `attend_tasks` weighs how: for each group, see `group_weights`."""
-        query, (own_key, _) = self._task_query(class_tokens), self.project(class_tokens)
+        query = self._task_query(class_tokens, adapters)
+        own_key, _ = self.project(class_tokens)
         return [
             group_weights(
-                of_group(query, group), own_key, base, memory[0], group, layout
+                of_group(query, group),
+                own_key,
+                base_of_group(base, group, adapters),
+                memory[0],
+                group,
+                layout,
             )
             for group in layout.groups
         ]
 
-    def _task_query(self, class_tokens):
-        return self.split_heads(self.query(class_tokens)) / math.sqrt(self.head_dim)
+    def _task_query(self, class_tokens, adapters=None):
+        query = self.query(class_tokens)
+        query = adapted(adapters, "query", query, class_tokens)
+        return self.split_heads(query) / math.sqrt(self.head_dim)
 
     def _attend(self, x, key, value):
         query = self.rotate(self.split_heads(self.query(x)))

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_memvit.layers.adapted import adapted
+
 
 def quick_gelu(x):
     """`x * sigmoid(1.702 x)`, as CLIP has it."""
@@ -80,9 +82,14 @@ class MLP(keras.layers.Layer):
     def call(self, x):
         return self.contract(self.hidden(x))
 
-    def hidden(self, x):
+    def adapted(self, x, adapters):
+        """`call` on class tokens (B, K, D) with their tasks' adapters, or None."""
+        hidden = adapted(adapters, "hidden", self.hidden(x, adapters))
+        return adapted(adapters, "contract", self.contract(hidden), hidden)
+
+    def hidden(self, x, adapters=None):
         """What the second projection takes: (B, T, D) -> (B, T, mlp_dim)."""
-        x = self.expand(x)
+        x = adapted(adapters, "expand", self.expand(x), x)
         if self.activation in GATES:
             gate, x = ops.split(x, 2, axis=-1)
             return GATES[self.activation](gate) * x

@@ -3,7 +3,7 @@
 from keras import ops
 
 
-def attend_groups(query, own, base, memory, layout):
+def attend_groups(query, own, base, memory, layout, adapters=None):
     """Each class token over its own keys: `(B, K, H, d)` -> `(B, K, H, d)`.
 
     Args:
@@ -12,12 +12,14 @@ def attend_groups(query, own, base, memory, layout):
         base: the layer's `BaseStates`.
         memory: keys and values of all memory, each `(M, H, d)`.
         layout: the `TaskLayout`.
+        adapters: optional, the tasks' adapters in this layer.
     """
+    bases = [base_of_group(base, group, adapters) for group in layout.groups]
     if len(layout.groups) == 1:
-        return _attend_group(query, own, base, memory, layout.groups[0], layout)
+        return _attend_group(query, own, bases[0], memory, layout.groups[0], layout)
     outputs = [
         _attend_group(of_group(query, group), own, base, memory, group, layout)
-        for group in layout.groups
+        for group, base in zip(layout.groups, bases)
     ]
     return ops.take(ops.concatenate(outputs, axis=1), layout.inverse, axis=1)
 
@@ -58,6 +60,11 @@ def group_weights(query, own_key, base, memory_key, group, layout):
     weights = ops.cast(ops.softmax(joint, axis=-1), query.dtype)
     splits = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
     return dict(zip(scores, ops.split(weights, splits, axis=-1)))
+
+
+def base_of_group(base, group, adapters):
+    """The base tokens as the group's tasks see them."""
+    return base if adapters is None else adapters.of_tasks(group.tasks).base(base)
 
 
 def of_group(x, group):

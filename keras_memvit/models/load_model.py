@@ -10,9 +10,12 @@ import numpy as np
 from keras_memvit.backbones.vit_backbone import ViTBackbone
 from keras_memvit.models.keras_file import check_keras_file
 from keras_memvit.models.memory_vit import MemoryViT
+from keras_memvit.models.unified.unified_vit import UnifiedViT
 from keras_memvit.models.unmasked_vit import UnmaskedViT
 
-CLASSES = {cls.__name__: cls for cls in (MemoryViT, UnmaskedViT, ViTBackbone)}
+CLASSES = {
+    cls.__name__: cls for cls in (MemoryViT, UnifiedViT, UnmaskedViT, ViTBackbone)
+}
 
 
 def load_model(
@@ -95,13 +98,24 @@ def _least_size(config):
     size += _count(backbone.get("num_register_tokens", 0), 0) * width
     if config.get("classifier"):
         size += _count(config["classifier"]["config"]["num_classes"])
+    if config.get("answer"):
+        size += _answer_size(config["answer"])
     for task in tasks:
         size += _count(task["num_classes"]) * width
         size += _count(task.get("num_memory_tokens", 5)) * layers * width
+        size += _count(task.get("adapter_rank") or 0, 0) * layers * width
         readout = task.get("readout")
         if isinstance(readout, dict):  # whatever its arguments mean: they are sizes
             size += sum(v for v in readout.values() if type(v) is int)
     return size
+
+
+def _answer_size(answer):
+    """The same of a unified model's answer over all tasks."""
+    width = _count(answer["width"])
+    size = sum(_count(classes) for classes in answer["tasks"].values())
+    size += width * _count(answer["num_random_features"], 0)
+    return size + (width**2 if answer["unknown"] else 0)
 
 
 def _count(value, least=1):

@@ -127,6 +127,7 @@ def inspect(
         f"kind: {spec.kind}",
         f"memory tokens per layer: {spec.num_memory_tokens}",
         f"readout: {readout_config(spec.readout)}",
+        *_adapter(spec),
         f"sees: {', '.join(card['needs']) or '-'}",
         f"attention: {card['attention']}",
         f"image shape: {card['image_shape']}",
@@ -138,6 +139,13 @@ def inspect(
 
 
 _COUNTED = {"single_label": "classes", "multi_label": "labels", "regression": "values"}
+
+
+def _adapter(spec):
+    if spec.adapter is None:
+        return []
+    rank = "" if spec.adapter_rank is None else f", rank {spec.adapter_rank}"
+    return [f"adapter: {spec.adapter}{rank}"]
 
 
 def _listed(names, limit=10):

@@ -33,7 +33,7 @@ def task_summary(model):
             (
                 spec.name,
                 f"{spec.num_classes:,}",
-                spec.readout.name,
+                spec.readout.name + (f" + {spec.adapter}" if spec.adapter else ""),
                 f"1 + {layers} x {_tokens_a_layer(spec)}",
                 f"{parameters:,}",
                 f"{parameters / total:.3%}",

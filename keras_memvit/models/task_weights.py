@@ -22,7 +22,7 @@ MEAN, SCALE = "target/mean", "target/scale"
 class TaskWeights(keras.layers.Layer):
     """The trainable parameters of one task.
 
-    `(1 + L m) D` numbers for class token and memory, what the readout adds, and
+    `(1 + L m) D` numbers for class token and memory, what adapter and readout add, and
     `(F + 1) C` for the head on `F` features. The variables are float32 whatever the
     encoder computes in, and start from the same values on every backend. A regression
     has mean `m` and scale `s` of its targets beside them, which are not trained:
@@ -87,9 +87,7 @@ class TaskWeights(keras.layers.Layer):
             return lambda name: _Given(values[name])
         rng = np.random.default_rng(random.randrange(1 << 32))
         known = {MEAN: "zeros", SCALE: "ones"}
-        return lambda name: (
-            known.get(name) or _Drawn(self.parameters[name].stddev, rng)
-        )
+        return lambda name: known.get(name) or _Drawn(self.parameters[name].stddev, rng)
 
     @property
     def variables_by_name(self):

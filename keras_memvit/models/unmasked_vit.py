@@ -124,6 +124,12 @@ class UnmaskedViT(TaskModel):
                 f"readout='{spec.readout.name}', which takes from frozen tokens: use "
                 f"'masked'. Received the tasks {[spec.name]}"
             )
+        if spec.adapter is not None:
+            raise ValueError(
+                "`attention='unmasked'` takes no task with an adapter, which acts "
+                "beside frozen tokens: use 'masked'. Received the task "
+                f"'{spec.name}' with adapter={spec.adapter!r}"
+            )
         super().__init__(
             UnmaskedEncoder(backbone, spec, name="encoder"), frozen_tasks, **kwargs
         )

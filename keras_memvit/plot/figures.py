@@ -39,7 +39,9 @@ def class_token_attention(model, images, task):
         backbone.base_layers(ops.convert_to_tensor(images))
     ):
         normed, memory = readout.inputs(i, block, state)
-        groups = block.attention.task_weights(normed, base, memory, state.layout)
+        groups = block.attention.task_weights(
+            normed, base, memory, state.layout, state.adapters.at(i)
+        )
         layers.append(_of_task(groups, state.layout, position))
         state = readout.step(tasks, i, block, base, state)
     return {

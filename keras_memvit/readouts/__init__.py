@@ -16,6 +16,7 @@ from keras_memvit.readouts.readout import Readout
 from keras_memvit.readouts.readout import Task
 from keras_memvit.readouts.readout import register
 from keras_memvit.readouts.side import Side
+from keras_memvit.readouts.synthesised import Synthesised
 from keras_memvit.tasks.readout_names import known_readouts
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Parameter",
     "Readout",
     "Side",
+    "Synthesised",
     "Task",
     "known_readouts",
     "register",

@@ -4,6 +4,9 @@ import dataclasses
 
 from keras import ops
 
+from keras_memvit.readouts.adapters.task_adapters import TaskAdapters
+from keras_memvit.readouts.adapters.task_adapters import adapter_parameters
+from keras_memvit.readouts.adapters.task_adapters import adapter_weights
 from keras_memvit.readouts.readout import Parameter
 from keras_memvit.readouts.readout import Readout
 from keras_memvit.readouts.readout import register
@@ -15,6 +18,7 @@ class _State:
     tokens: object  # (B, K, D)
     memory: object  # (L, M, D), or folded: keys and values, (L, M, H, d) each
     layout: object
+    adapters: TaskAdapters
 
 
 @register
@@ -27,7 +31,8 @@ class ClassToken(Readout):
     and goes through the frozen block as any token; the head takes the last norm of
     it. Class tokens start at the class position, all tasks' are one attention.
 
-    `(1 + L m) D` numbers a task: `class_token` `(D,)` and `memory` `(L, m, D)`.
+    `(1 + L m) D` numbers a task: `class_token` `(D,)` and `memory` `(L, m, D)`; and
+    its adapter's, `adapter/...` `(L, ...)`, which act on what the class token computes.
 
     Reference:
         - [Sandler et al., 2022](https://arxiv.org/abs/2203.15243), figures 1 to 3
@@ -42,6 +47,7 @@ class ClassToken(Readout):
         return {
             "class_token": Parameter((width,), group="class_token"),
             "memory": Parameter(shape, group="memory"),
+            **adapter_parameters(spec, backbone),
         }
 
     def num_features(self, backbone):
@@ -58,12 +64,15 @@ class ClassToken(Readout):
         else:
             memory = (_joined(tasks, "memory_key"), _joined(tasks, "memory_value"))
         tokens = ops.repeat(ops.cast(tokens, dtype)[None], batch, axis=0)
-        return _State(tokens, memory, layout)
+        return _State(tokens, memory, layout, TaskAdapters(tasks, dtype))
 
     def step(self, tasks, layer, block, base, state):
         normed, memory = self.inputs(layer, block, state)
-        attended = block.attention.attend_tasks(normed, base, memory, state.layout)
-        tokens = block.advance(state.tokens, attended)
+        adapters = state.adapters.at(layer)
+        attended = block.attention.attend_tasks(
+            normed, base, memory, state.layout, adapters
+        )
+        tokens = block.advance(state.tokens, attended, adapters)
         return dataclasses.replace(state, tokens=tokens)
 
     def inputs(self, layer, block, state):
@@ -91,6 +100,7 @@ class ClassToken(Readout):
             "class_token": token,
             "memory_key": ops.stack([key for key, _ in pairs]),
             "memory_value": ops.stack([value for _, value in pairs]),
+            **adapter_weights(task),
         }
 
     def _first_tokens(self, tokens, backbone):

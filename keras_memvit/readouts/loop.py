@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_memvit.readouts.adapters.adapter import PREFIX
 from keras_memvit.readouts.class_token import ClassToken
 
 CLASS_TOKEN = ClassToken()
@@ -103,10 +104,12 @@ def parameters(spec, backbone):
     for readout in readouts_of(spec):
         readout.check(backbone)
         own = readout.parameters(spec, backbone)
-        if found and any(name in RESERVED or name.startswith("head/") for name in own):
+        taken = ("head/", PREFIX)
+        if found and any(name in RESERVED or name.startswith(taken) for name in own):
             raise ValueError(
                 f"`parameters` of the readout '{readout.name}' must not be named as "
-                f"those of the class token or the head. Received: {sorted(own)}"
+                "those of the class token, the adapter or the head. "
+                f"Received: {sorted(own)}"
             )
         found.update(own)
     return found

@@ -18,6 +18,7 @@ import keras
 import numpy as np
 
 from keras_memvit.models.memory_vit import MemoryViT
+from keras_memvit.models.unified.unified_vit import UnifiedViT
 from keras_memvit.version import __version__
 
 CARD = "assets.extra/keras_memvit.json"
@@ -146,6 +147,8 @@ def _in_float32(model):
         classifier.set_weights(values)
     backbone = model.backbone.replicate(dtype="float32")
     single = MemoryViT(backbone, model.specs, classifier=classifier)
+    if (answer := getattr(model, "answer", None)) is not None:
+        single = UnifiedViT(backbone, model.specs, answer, classifier=classifier)
     for name, task in single.task_layers.items():
         task.set_weights(model.task_layers[name].get_weights())
     return single

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_memvit.models.unified.answer import ALL
 from keras_memvit.serving.signatures import answers
 from keras_memvit.serving.signatures import logits_of
 from keras_memvit.tasks.spec import BASE
@@ -26,7 +27,9 @@ def write_onnx(servable, request, probe):
     import tf2onnx
 
     _teach_erfc()
-    tasks = [*servable.specs, *([BASE] if servable.classifier is not None else [])]
+    tasks = [*servable.specs]
+    tasks += [BASE] if servable.classifier is not None else []
+    tasks += [ALL] if servable.answer is not None else []
 
     @tf.function
     def predict(images):

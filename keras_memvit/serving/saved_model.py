@@ -4,8 +4,9 @@ import pathlib
 
 import tensorflow as tf
 
+from keras_memvit.models.unified.answer import ALL
 from keras_memvit.serving.signatures import build_signatures
-from keras_memvit.serving.signatures import class_names
+from keras_memvit.serving.signatures import names_of
 from keras_memvit.serving.signatures import set_classify_methods
 from keras_memvit.serving.warmup import write_warmup
 
@@ -31,9 +32,10 @@ def write_saved_model(servable, request, probe):
     set_classify_methods(str(folder), [n for n, k in kinds.items() if k == "classify"])
     if request.labels:
         (folder / "assets").mkdir(exist_ok=True)
-        for spec in servable.specs.values():
-            names = "".join(f"{name}\n" for name in class_names(spec))
-            (folder / "assets" / f"{spec.name}.txt").write_text(names)
+        unified = [] if servable.answer is None else [ALL]
+        for output in [*servable.specs, *unified]:
+            names = "".join(f"{name}\n" for name in names_of(servable, output))
+            (folder / "assets" / f"{output}.txt").write_text(names)
     if request.warmup:
         image_shape = servable.backbone.image_shape
         write_warmup(folder, request.model_name, request.signatures, image_shape)

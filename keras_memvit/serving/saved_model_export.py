@@ -10,6 +10,7 @@ from keras_memvit.files.exchange import restore_folder
 from keras_memvit.files.leftovers import scratch_folder
 from keras_memvit.models.compose import check_masked
 from keras_memvit.models.memory_vit import MemoryViT
+from keras_memvit.models.unified.answer import ALL
 from keras_memvit.serving.build import CARD
 from keras_memvit.serving.build import Request
 from keras_memvit.serving.build import run
@@ -47,6 +48,8 @@ def export_saved_model(
     - `serving_default_bytes`, `<task>_bytes`: the same from `image_bytes`
       `(B,)`, JPEG or PNG strings, decoded and resized in the graph to the pixels
       that `data.load` gives: turned as EXIF says, transparency over white;
+    - `all`, `all_bytes`, of a model that `unify` made: `all/...`, over the classes of
+      all tasks, named `<task>/<class>`, and `unknown/scores` `(B, 2)`;
     - `<task>_classify`: serialised `tf.Example`s with `image_bytes`, for the
       server's Classify calls; not of a regression.
 
@@ -135,7 +138,12 @@ def _signatures(model, wanted, image_bytes):
     everything = tasks if model.classifier is None else [*tasks, BASE]
     found = {DEFAULT: ("images", everything)}
     candidates = [(name, ("images", [name])) for name in tasks]
+    unified = getattr(model, "answer", None) is not None
+    if unified:
+        candidates.append((ALL, ("images", [ALL])))
     if image_bytes:
+        if unified:
+            candidates.append((f"{ALL}_bytes", ("bytes", [ALL])))
         candidates.append((f"{DEFAULT}_bytes", ("bytes", everything)))
         candidates += [(f"{name}_bytes", ("bytes", [name])) for name in tasks]
         candidates += [

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from keras_memvit.layers.base_states import BaseStates
+from keras_memvit.models.unified.base_features import BaseFeatures
 from keras_memvit.readouts import Task
 from keras_memvit.readouts.loop import fold
 from keras_memvit.readouts.loop import run_readouts
@@ -28,6 +29,8 @@ class Servable:
         self.sees = visible_tasks(model.specs)
         self.backbone = model.backbone
         self.classifier = model.classifier
+        self.answer = getattr(model, "answer", None)  # over all tasks
+        self.classes = getattr(model, "classes", None)  # of it, (task, class)
         self.dtype = dtype
         # Tracks the variables and nothing of Keras, which would store them twice.
         self.module = tf.Module()
@@ -35,6 +38,9 @@ class Servable:
         if model.classifier is not None:
             frozen += model.classifier.weights
         self.stored = [(v, self._store(v.value)) for v in frozen]
+        if self.answer is not None:  # small differences count there
+            exact = [tf.Variable(v.value, trainable=False) for v in self.answer.weights]
+            self.stored += zip(self.answer.weights, exact)
         self.tasks = _fold(model.encoder, self._store)
         self.kinds = {spec.name: spec.kind for spec in model.specs}
         self.module.variables_stored = [stored for _, stored in self.stored]
@@ -74,6 +80,16 @@ class Servable:
         with self._weights():
             return self.classifier(self.base_tokens(states, x))
 
+    def unified(self, states):
+        """What the answer over all tasks gives, by output."""
+        logits = self.logits(states, list(self.answer.tasks))
+        with self._weights():
+            batch = tf.shape(states[0][0])[0]
+            watched = BaseFeatures(self._layers(states), self.backbone, batch)
+            for _ in watched:
+                pass
+            return self.answer(watched.features(), logits)
+
     def logits(self, states, names):
         """Logits by task name, computing only these tasks and those they see.
 
@@ -91,7 +107,10 @@ class Servable:
         """The task stream of specs, one function for all of the same shape."""
         place = {spec.name: k for k, spec in enumerate(specs)}
         shape = tuple(
-            (s.num_memory_tokens, s.readout, tuple(place[n] for n in self.sees[s.name]))
+            (
+                (s.num_memory_tokens, s.readout, s.adapter, s.adapter_rank),
+                tuple(place[n] for n in self.sees[s.name]),
+            )
             for s in specs
         )
         sizes = tuple(spec.num_classes for spec in specs)
@@ -105,13 +124,16 @@ class Servable:
             self._streams[shape, sizes, answers] = stream
         return self._streams[shape, sizes, answers]
 
-    def _task_stream(self, states, specs, weights, answers):
-        layers = [
+    def _layers(self, states):
+        return [
             (block, BaseStates(block, normed, key=key, value=value))
             for block, (normed, key, value) in zip(self.backbone.blocks, states)
         ]
+
+    def _task_stream(self, states, specs, weights, answers):
         tasks = [Task(spec, w) for spec, w in zip(specs, weights)]
         batch = tf.shape(states[0][0])[0]
+        layers = self._layers(states)
         features, _ = run_readouts(layers, self.backbone, tasks, batch)
         return [
             tf.matmul(features[tasks[k].spec.name], weights[k]["head/kernel"])

@@ -4,6 +4,8 @@ import functools
 
 import tensorflow as tf
 
+from keras_memvit.models.unified.answer import ALL
+from keras_memvit.models.unified.answer import UNKNOWN
 from keras_memvit.serving.images import decode_images
 from keras_memvit.tasks.spec import BASE
 
@@ -42,16 +44,29 @@ def class_names(spec):
     return list(spec.class_names or map(str, range(spec.num_classes)))
 
 
+def names_of(servable, output):
+    """The class names of a task, or of the answer over all, as `task/class`."""
+    if output == ALL:
+        return ["/".join(pair) for pair in servable.classes]
+    return class_names(servable.specs[output])
+
+
 def answers(servable, images, tasks, labels):
     """What is answered for each task, by `<task>/<what>`, batch first.
 
     `logits`, `probabilities` and `classes`, of a regression `values`.
     """
     states, x = servable.base_states(images)
-    logits = servable.logits(states, [task for task in tasks if task != BASE])
+    own = [task for task in tasks if task not in (ALL, BASE)]
+    logits = servable.logits(states, own) if own else {}
     if BASE in tasks:
         logits[BASE] = servable.base_logits(states, x)
     outputs = {}
+    if ALL in tasks:
+        found = servable.unified(states)
+        logits[ALL] = found[ALL]
+        if UNKNOWN in found:
+            outputs[f"{UNKNOWN}/scores"] = found[UNKNOWN]
     for name, value in logits.items():
         kind = servable.kinds.get(name)
         if kind == "regression":
@@ -60,9 +75,9 @@ def answers(servable, images, tasks, labels):
         outputs[f"{name}/logits"] = value
         outputs[f"{name}/probabilities"] = _probabilities(value, kind)
         if labels and name != BASE:
-            spec = servable.specs[name]
-            best = tf.math.top_k(value, min(TOP_K, spec.num_classes)).indices
-            outputs[f"{name}/classes"] = tf.gather(tf.constant(class_names(spec)), best)
+            names = tf.constant(names_of(servable, name))
+            best = tf.math.top_k(value, min(TOP_K, len(names))).indices
+            outputs[f"{name}/classes"] = tf.gather(names, best)
     return outputs
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from keras_memvit.tasks.adapter_names import parse_adapter
 from keras_memvit.tasks.counts import as_count
 from keras_memvit.tasks.readout_names import get_readout
 from keras_memvit.tasks.readout_names import readout_config
@@ -37,8 +38,9 @@ class TaskSpec:
         readout: what the head takes from the frozen stream, a name or an object of
             `keras_memvit.readouts`. `"class_token"` (default), as in the paper;
             `"deep"` or `readouts.Deep(num_query_tokens=...)`; `"side"` or
-            `readouts.Side(rank=...)`. Every task has class token and memory; the
-            others add to these. Isolation and the single pass are the same.
+            `readouts.Side(rank=...)`; `"synthesised"` or `readouts.Synthesised(...)`.
+            Every task has class token and memory; the others add to these.
+            Isolation and the single pass are the same.
         kind: what labels are, and so what loss, metrics and served answers are.
             `"single_label"` (default): one class an image. `"multi_label"`: rows of
             `num_classes` answers of 0 or 1, -1 where one is not known.
@@ -46,6 +48,12 @@ class TaskSpec:
             answers in the labels' units.
         num_query_tokens: int. Short for `readouts.Deep(num_query_tokens)`, with
             `readout="deep"`.
+        adapter: None, `"ia3"`, `"lora"`, `"grouped"` or `"bottleneck"`: how the task
+            changes the frozen weights for what its own class token computes (queries,
+            how it reads base tokens' keys and values, output, MLP). Base tokens and
+            other tasks run through the weights as they are. It starts as no change.
+        adapter_rank: optional int. The rank of `"lora"` (default `4`), the width of
+            `"bottleneck"` (`2`), or the channels a group of `"grouped"` reads (`2`).
 
     Raises:
         ValueError: if an argument is not as above.
@@ -67,6 +75,8 @@ class TaskSpec:
     memory_norm: bool = True
     readout: Any = "class_token"
     kind: str = "single_label"
+    adapter: str | None = None
+    adapter_rank: int | None = None
     # Short for `readouts.Deep`; by keyword, since the place is another argument's.
     num_query_tokens: dataclasses.InitVar[int | None] = dataclasses.field(
         default=None, kw_only=True
@@ -98,6 +108,8 @@ class TaskSpec:
                 f"Received: kind={self.kind!r}"
             )
         self._set("readout", self._parse_readout(num_query_tokens))
+        rank = parse_adapter(self.name, self.adapter, self.adapter_rank)
+        self._set("adapter_rank", rank)
 
     def _parse_readout(self, num_query_tokens):
         readout = self.readout
@@ -123,6 +135,8 @@ class TaskSpec:
         }
         config["sees"] = list(self.sees)
         config["readout"] = readout_config(self.readout)
+        if self.adapter is None:  # as files were before there were adapters
+            del config["adapter"], config["adapter_rank"]
         if self.class_names is not None:
             config["class_names"] = list(self.class_names)
         return config

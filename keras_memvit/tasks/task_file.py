@@ -37,9 +37,10 @@ TYPES = {
 
 
 def task_fingerprint(arrays):
-    """SHA-256 of what other tasks can see of a task: class token and memory."""
+    """SHA-256 of what others see of a task: class token, memory, its adapter."""
     digest = hashlib.sha256()
-    for name in ("class_token", "memory"):
+    adapter = sorted(name for name in arrays if name.startswith("adapter/"))
+    for name in ("class_token", "memory", *adapter):
         digest.update(np.ascontiguousarray(arrays[name], dtype="<f4").tobytes())
     return digest.hexdigest()
 

@@ -1,0 +1,186 @@
+"""All tasks' adapters, those of one kind computed together."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_memvit.layers.adapted import AdaptedBase
+from keras_memvit.readouts.adapters.adapter import PREFIX
+from keras_memvit.readouts.adapters.bottleneck import Bottleneck
+from keras_memvit.readouts.adapters.grouped import Grouped
+from keras_memvit.readouts.adapters.ia3 import IA3
+from keras_memvit.readouts.adapters.lora import LoRA
+from keras_memvit.readouts.readout import Parameter
+
+KINDS = {
+    "ia3": IA3(),
+    "lora": LoRA(),
+    "grouped": Grouped(),
+    "bottleneck": Bottleneck(),
+}
+
+
+def adapter_parameters(spec, backbone):
+    """The tensors of a task's adapter: a dict from name to `Parameter`."""
+    if spec.adapter is None:
+        return {}
+    shapes = KINDS[spec.adapter].shapes(spec.adapter_rank, backbone)
+    return {
+        PREFIX + name: Parameter((backbone.num_layers, *shape), stddev, "adapter")
+        for name, (shape, stddev) in shapes.items()
+    }
+
+
+def adapter_weights(task):
+    """A task's tensors that are its adapter's."""
+    return {n: value for n, value in task.weights.items() if n.startswith(PREFIX)}
+
+
+class TaskAdapters:
+    """The adapters of a list of `Task`, for all layers.
+
+    Args:
+        tasks: list of `Task`.
+        dtype: what tokens are computed in.
+    """
+
+    def __init__(self, tasks, dtype):
+        self.count = len(tasks)
+        groups = {}
+        for row, task in enumerate(tasks):
+            if task.spec.adapter is not None:
+                key = (task.spec.adapter, task.spec.adapter_rank)
+                groups.setdefault(key, []).append(row)
+        self.groups = []
+        for (kind, _), rows in groups.items():
+            own = [adapter_weights(tasks[row]) for row in rows]
+            stacked = {
+                name.removeprefix(PREFIX): ops.cast(
+                    ops.stack([weights[name] for weights in own]), dtype
+                )
+                for name in own[0]
+            }  # (K, L, ...)
+            self.groups.append((KINDS[kind], np.array(rows), stacked))
+
+    def at(self, layer):
+        """The `LayerAdapters` of one layer; None where no task has any."""
+        parts = [
+            Part(kind, rows, {name: w[:, layer] for name, w in weights.items()})
+            for kind, rows, weights in self.groups
+        ]
+        return LayerAdapters(parts, self.count) if parts else None
+
+
+@dataclasses.dataclass
+class Part:
+    """The tasks of a layer that have adapters of one kind.
+
+    Attributes:
+        kind: the `Adapter`.
+        rows: positions of the tasks.
+        weights: dict of tensors, tasks first.
+    """
+
+    kind: Any
+    rows: np.ndarray
+    weights: dict
+
+    def scale(self, place):
+        return self.kind.scale(self.weights, place)
+
+    def delta(self, place, x):
+        return self.kind.delta(self.weights, place, x)
+
+    def back(self, place, y):
+        return self.kind.back(self.weights, place, y) if self.changes(place) else None
+
+    def bias(self, place):
+        return self.kind.bias(self.weights, place)
+
+    def changes(self, place):
+        """Whether a linear `delta` is added at a projection."""
+        return any(name.startswith(f"{place}/") for name in self.weights)
+
+
+class LayerAdapters:
+    """One layer's adapters of tasks in order; the others' tokens stay as they are.
+
+    Args:
+        parts: list of `Part`.
+        count: int `K`, the number of tasks.
+    """
+
+    def __init__(self, parts, count):
+        self.parts = parts
+        self.count = count
+
+    def of_tasks(self, tasks):
+        """Those of some tasks, in their order; None = of all."""
+        if tasks is None:
+            return self
+        place, parts = (
+            {task: i for i, task in enumerate(np.asarray(tasks).tolist())},
+            [],
+        )
+        for part in self.parts:
+            kept = [i for i, row in enumerate(part.rows.tolist()) if row in place]
+            if kept:
+                rows = np.array([place[part.rows[i]] for i in kept])
+                weights = {
+                    name: ops.take(w, kept, axis=0) for name, w in part.weights.items()
+                }
+                parts.append(Part(part.kind, rows, weights))
+        return LayerAdapters(parts, len(place))
+
+    def base(self, base):
+        """The layer's base tokens as these tasks see them."""
+        seen = any(
+            part.changes(place) or part.scale(place) is not None
+            for part in self.parts
+            for place in ("key", "value")
+        )
+        return AdaptedBase(base, self) if seen else base
+
+    def __call__(self, place, y, x):
+        """`y (B, K, W)` of a place that takes `x (B, K, V)`, with what is changed."""
+        y = self.scaled(place, y)
+
+        def change(part):
+            delta = part.delta(place, ops.take(x, part.rows, axis=1)[:, :, None])
+            bias = part.bias(place)
+            if delta is None:
+                return None
+            return delta[:, :, 0] if bias is None else delta[:, :, 0] + bias
+
+        return self.added(y, 1, change)
+
+    def scaled(self, place, y):
+        """`y (B, K, W)` times its tasks' scales."""
+        for part in self.parts:
+            scale = part.scale(place)
+            if scale is not None:
+                rest = ops.ones((1, scale.shape[1]), scale.dtype)
+                y = y * _spread(scale, rest, part.rows, self.count, 0)
+        return y
+
+    def added(self, y, axis, change):
+        """`y` plus what `change` gives of each part, tasks along an axis."""
+        for part in self.parts:
+            delta = change(part)
+            if delta is not None:
+                delta = ops.cast(delta, y.dtype)
+                first = [slice(None)] * axis + [slice(1)]
+                rest = ops.zeros_like(delta[tuple(first)])
+                y = y + _spread(delta, rest, part.rows, self.count, axis)
+        return y
+
+
+def _spread(values, rest, rows, count, axis):
+    """Rows of some tasks in the places of all, the others' as `rest` says."""
+    if len(rows) == count and (rows == np.arange(count)).all():
+        return values
+    index = np.zeros(count, "int32")
+    index[rows] = 1 + np.arange(len(rows))
+    return ops.take(ops.concatenate([rest, values], axis=axis), index, axis=axis)
