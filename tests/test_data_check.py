@@ -55,7 +55,7 @@ def test_copies_are_found_whatever_was_done_to_them(folder):
     }
     for name, pixels in copies.items():
         save(folder / "train" / "a" / name, pixels)
-    save(folder / "train" / "a" / "packed.jpg", photo(4), quality=40)
+    save(folder / "train" / "a" / "packed.jpg", photo(4), quality=70)
     found = check(folder)
     pairs = {
         tuple(sorted(f.rsplit("/")[-1] for f in group.files)): group.kind
@@ -183,7 +183,9 @@ def test_it_is_kept_as_json(tmp_path):
     found = check({"train": (images, labels), "test": (images[:1], labels[:1])})
     found.save(tmp_path / "check.json")
     kept = json.loads((tmp_path / "check.json").read_text())
-    assert kept == json.loads(json.dumps(found.to_dict()))
+    assert (
+        kept == json.loads(found.to_json()) == json.loads(json.dumps(found.to_dict()))
+    )
     assert kept["leaks"][0]["files"] == ["train 0", "train 3", "test 0"]
     assert kept["wrong_labels"] is None
 
