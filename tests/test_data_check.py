@@ -162,6 +162,24 @@ def test_wrong_labels_and_outliers_are_found_with_a_backbone():
     assert len(found.wrong_labels) <= 4 and len(found.outliers) <= 3
 
 
+def test_features_stand_for_the_backbone_that_gave_them(tmp_path):
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(40, 8))
+    labels = np.arange(40) % 2
+    features[:, 0] += 6 * labels
+    for i in range(40):
+        save(tmp_path / "ab"[labels[i]] / f"{i:02}.png", photo(i))
+    order = np.argsort(labels, kind="stable")  # as folders are read
+    (tmp_path / "a" / "06.png").write_bytes(b"damaged: its row is left out")
+    (tmp_path / "b" / "11.png").rename(tmp_path / "a" / "99.png")
+    features, wrong = features[order], features[11]
+    features = np.concatenate([features[:20], [wrong], features[20:25], features[26:]])
+    found = check(tmp_path, features=features)
+    assert [w.file.rsplit("/")[-1] for w in found.wrong_labels] == ["99.png"]
+    with pytest.raises(ValueError, match="`features` must have a row for each of 40"):
+        check(tmp_path, features=features[1:])
+
+
 def test_a_copy_never_judges_its_own_label():
     """Both copies of a picture have one wrong label, and lie in one fold."""
     rng = np.random.default_rng(0)

@@ -24,6 +24,8 @@ from keras_memvit.recipes.digest import digest
 from keras_memvit.recipes.evidence import evidence_of
 from keras_memvit.recipes.folds import choose_folds
 from keras_memvit.recipes.learn_result import LearnResult
+from keras_memvit.recipes.reporting import wants_report
+from keras_memvit.recipes.reporting import write_report
 from keras_memvit.recipes.ridge_head import RidgeHead
 from keras_memvit.recipes.trials import Trials
 from keras_memvit.recipes.trials import train
@@ -47,6 +49,7 @@ def learn(
     image_size: int | tuple[int, int] | None = None,
     epochs: int = 20,
     cache: str | os.PathLike | None = None,
+    report: bool | None = None,
     verbose: int = 1,
 ) -> LearnResult:
     """Learns a task as well as the library can, from labelled images.
@@ -68,8 +71,8 @@ def learn(
         source: what `data.load` takes, or a `LabelledImages`.
         backbone: what `build` takes.
         name: str, the task's name. Defaults to the source folder's, else `"task"`.
-        output: optional folder: gets `<name>.safetensors` and `<name>.json`, the
-            table.
+        output: optional folder: gets `<name>.safetensors`, `<name>.json`, the
+            table, and `report.html`.
         candidates: `"auto"`, or a list of `Candidate`. The ridge head is always tried.
         kind: `"auto"` or `"single_label"`.
         budget: None; a number of seconds after which no further candidate is begun; a
@@ -80,6 +83,9 @@ def learn(
         epochs: int, over the store. Defaults to `20`.
         cache: folder of stores and finished candidates; by default
             `$KERAS_MEMVIT_CACHE`, else `~/.cache/keras_memvit`.
+        report: whether to check the images (`data.check`) and to write
+            `output/report.html`, a page for people. None: where the packages of
+            `keras_memvit[report]` are installed.
         verbose: int. 0 = silent, 1 = progress bars.
 
     Returns:
@@ -105,6 +111,7 @@ def learn(
     if not isinstance(epochs, int) or epochs < 1:
         raise ValueError(f"`epochs` must be an int of at least 1. Received: {epochs!r}")
     budget = parse_budget(budget)
+    report = wants_report(report, output)
     name = _task_name(name, source)
     shape = _image_shape(image_size)
     backbone, _ = convert(backbone, image_shape=shape)
@@ -170,6 +177,9 @@ def learn(
         result.path = pathlib.Path(output) / f"{name}.safetensors"
         save_task(model, name, result.path)
         write_json(result.path.with_suffix(".json"), result.card())
+    if report:
+        say("checking the images and writing the report")
+        write_report(result, found, ridge.features)
     return result
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_memvit.data.checks import DataCheck
 from keras_memvit.recipes.candidates import Candidate
 from keras_memvit.recipes.evidence import Evidence
 from keras_memvit.recipes.text_table import text_table
@@ -34,6 +35,7 @@ class LearnResult:
         path: the task file, or None.
         evidence: `Evidence`, the answers to held-out images and the learning curves:
             what `keras_memvit.report` shows. It holds the images' readers, not images.
+        check: `DataCheck` of the images, where a report was written, else None.
     """
 
     name: str
@@ -48,6 +50,7 @@ class LearnResult:
     base_difference: float
     path: pathlib.Path | None = None
     evidence: Evidence | None = None
+    check: DataCheck | None = None
 
     def __str__(self) -> str:
         chosen = (
