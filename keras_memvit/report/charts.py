@@ -10,10 +10,11 @@ from keras_memvit.report.svg import line
 from keras_memvit.report.svg import rectangle
 from keras_memvit.report.svg import round_numbers
 from keras_memvit.report.svg import scale
+from keras_memvit.report.svg import shortened
 from keras_memvit.report.svg import text
 
 WIDTH = 420
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 40
+LEFT, RIGHT, TOP, BOTTOM = 48, 12, 30, 40
 COLOURS = 8  # classes `c0` to `c7` of the style sheet
 
 
@@ -27,7 +28,9 @@ def accuracy_bars(rows):
     parts = []
     for i, row in enumerate(rows):
         top = 46 * i + 14
-        words = f"{row['accuracy']:.1%}  ({row['low']:.1%} to {row['high']:.1%})"
+        words = "{:.1f} % ({:.1f} to {:.1f})".format(
+            *(100 * row[key] for key in ("accuracy", "low", "high"))
+        )
         parts += [
             text(0, top, row["name"], class_="name"),
             text(WIDTH, top, words, text_anchor="end"),
@@ -58,7 +61,7 @@ def curves(lines, label, *, shares=False):
         label: str, of the upward axis.
         shares: bool. Whether values are shares of 1, shown in percent.
     """
-    height = 250
+    height = 270
     finite = [v for values, *_ in lines for v in values if math.isfinite(v)]
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
     margin = 0.05 * (high - low) or 0.05
@@ -77,7 +80,7 @@ def curves(lines, label, *, shares=False):
             words = f"{value:g}"
             parts.append(text(x(value), height - 22, words, text_anchor="middle"))
     parts.append(text(WIDTH - RIGHT, height - 4, "epoch", text_anchor="end"))
-    parts.append(text(LEFT, height - 4, label, class_="name"))
+    parts.append(text(0, 14, label, class_="name"))
     for values, number, chosen in sorted(lines, key=lambda one: one[-1]):
         points = [(x(i + 1), y(v)) for i, v in enumerate(values) if math.isfinite(v)]
         style = f"line s{number % COLOURS}{' chosen' if chosen else ''}"
@@ -133,8 +136,10 @@ def reliability_diagram(bins):
             text(left + wide / 2, bottom - size - 4, str(bin["count"]), **place)
         )
     parts.append(line(x(0), y(0), x(1), y(1), class_="ideal"))
-    parts.append(text(LEFT, side + foot + 52, "how sure it was", class_="name"))
-    return drawing(WIDTH, side + foot + 58, *parts, label="Confidence and accuracy")
+    parts.append(text(0, 14, "share that was right", class_="name"))
+    place = {"text_anchor": "end", "class_": "name"}
+    parts.append(text(WIDTH - RIGHT, side + foot + 54, "how sure it was", **place))
+    return drawing(WIDTH, side + foot + 60, *parts, label="Confidence and accuracy")
 
 
 def confusion_chart(matrix, class_names):
@@ -144,8 +149,6 @@ def confusion_chart(matrix, class_names):
         matrix: ints `(C, C)`.
         class_names: list of `C` str.
     """
-    from keras_memvit.report.svg import shortened
-
     count = len(matrix)
     cell = max(30 if count <= 15 else 22 if count <= 40 else 640 // count, 2)
     names = [shortened(name, 14) for name in class_names] if count <= 40 else []

@@ -32,6 +32,17 @@ def shortener(names):
     )
 
 
+def files_of(check):
+    """The names of all files that a `DataCheck`, or None, has findings of."""
+    if check is None:
+        return []
+    every = [finding for found in check.findings.values() for finding in found]
+    names = [
+        getattr(finding, "files", [getattr(finding, "file", "")]) for finding in every
+    ]
+    return [name for some in names for name in some]
+
+
 def check_view(check, short):
     """A dict of what a `DataCheck` found: `counts`, `kinds`, `pictures`.
 

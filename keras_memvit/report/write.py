@@ -13,6 +13,7 @@ from keras_memvit.report.card import commands
 from keras_memvit.report.card import python_lines
 from keras_memvit.report.card import task_card
 from keras_memvit.report.found import check_view
+from keras_memvit.report.found import files_of
 from keras_memvit.report.found import shortener
 
 HERE = pathlib.Path(__file__).parent
@@ -72,7 +73,7 @@ def _content(result, folder, check):
     """What the page's template takes."""
     evidence, names = result.evidence, list(map(str, result.class_names))
     labels, answers = evidence.labels, evidence.logits.argmax(-1)
-    short = shortener(evidence.names)
+    short = shortener([*evidence.names, *files_of(check)])
     rows = measures.accuracies(evidence)
     matrix = measures.confusion(labels, answers, len(names))
     probabilities = measures.softmax(evidence.logits)
@@ -93,7 +94,7 @@ def _content(result, folder, check):
         "matrix": charts.confusion_chart(matrix, names),
         "pairs": measures.confused_pairs(matrix, names),
         "classes": sorted(classes, key=_difficulty)[:MOST_CLASSES],
-        "all_classes": classes if len(classes) <= MOST_CLASSES else None,
+        "all_classes": classes if len(classes) > MOST_CLASSES else None,
         "curves": _curves(result),
         "reliability": charts.reliability_diagram(bins),
         "calibration_error": error,
