@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -12,6 +13,13 @@ ARGUMENTS = (
     *("--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu"),
     *("--no-first-run", "--disable-dev-shm-usage", "--disable-background-networking"),
 )
+LAUNCH = """
+import fcntl, os, sys
+files = [fcntl.fcntl(int(file), fcntl.F_DUPFD, 10) for file in sys.argv[1:3]]
+for file, wanted in zip(files, (3, 4)):  # which Chromium reads and writes
+    os.dup2(file, wanted)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 TIMEOUT = 120  # seconds that any answer may take
 
 
@@ -106,11 +114,9 @@ def browser_page(browser, profile):
     to_read, to_write = os.pipe()  # what the browser reads
     from_read, from_write = os.pipe()
 
-    # Chromium reads file 3 and writes file 4; a shell puts them there.
     words = [browser, *ARGUMENTS, f"--user-data-dir={profile}", "about:blank"]
-    shell = f'exec "$@" 3<&{to_read} 4>&{from_write}'
     process = subprocess.Popen(
-        ["sh", "-c", shell, "sh", *words],
+        [sys.executable, "-c", LAUNCH, str(to_read), str(from_write), *words],
         pass_fds=(to_read, from_write),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

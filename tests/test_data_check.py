@@ -166,7 +166,7 @@ def test_features_stand_for_the_backbone_that_gave_them(tmp_path):
     rng = np.random.default_rng(0)
     features = rng.normal(size=(40, 8))
     labels = np.arange(40) % 2
-    features[:, 0] += 6 * labels
+    features[:, :6] += 6 * labels[:, None]
     for i in range(40):
         save(tmp_path / "ab"[labels[i]] / f"{i:02}.png", photo(i))
     order = np.argsort(labels, kind="stable")  # as folders are read
