@@ -3,10 +3,10 @@
 import contextlib
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
-import time
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 ARGUMENTS = (
@@ -83,11 +83,11 @@ class Page:
         return self.ask("Page.captureScreenshot", **options)["data"]
 
     def _next(self):
-        end = time.monotonic() + TIMEOUT
         while b"\0" not in self.rest:
-            piece = os.read(self.from_browser, 1 << 20)
-            if not piece or time.monotonic() > end:
-                raise RuntimeError("Chromium has stopped")
+            ready, _, _ = select.select([self.from_browser], [], [], TIMEOUT)
+            piece = os.read(self.from_browser, 1 << 20) if ready else b""
+            if not piece:
+                raise RuntimeError("Chromium has stopped, or answers no more")
             self.rest += piece
         message, self.rest = self.rest.split(b"\0", 1)
         return json.loads(message)

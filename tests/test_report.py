@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import html.parser
 import io
+import os
 import pathlib
 
 import numpy as np
@@ -25,6 +26,7 @@ from keras_memvit.report.pictures import data_uri
 from keras_memvit.report.pictures import drawn_over
 
 HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "a & {{ b }}"]
+SPACE = "\N{NO-BREAK SPACE}"
 WIDTHS = (1280, 390)
 
 
@@ -90,10 +92,10 @@ def hostile(learned, tmp_path_factory):
 
 def test_learn_writes_it_beside_the_task(learned):
     page = learned.path.with_name("report.html").read_text("utf-8")
-    assert f"{100 * learned.val_accuracy:.1f} %" in page
+    assert f"{100 * learned.val_accuracy:.1f}{SPACE}%" in page
     assert "keras-memvit predict colour.safetensors" in page
     for row in learned.table:
-        assert f"{100 * row['val_accuracy']:.1f} %" in page
+        assert f"{100 * row['val_accuracy']:.1f}{SPACE}%" in page
     assert learned.check.num_images == 60
     assert learned.check.wrong_labels is not None
     right = learned.evidence.logits.argmax(-1) == learned.evidence.labels
@@ -128,6 +130,8 @@ def test_it_asks_for_nothing_from_outside(hostile):
 def chromium(tmp_path_factory):
     """An open page; a test without a browser says so."""
     browser = find_browser()
+    if browser is None and os.environ.get("REQUIRE_BROWSER"):
+        pytest.fail("REQUIRE_BROWSER is set, and no chromium or chrome is on the PATH")
     if browser is None:
         pytest.skip("no chromium or chrome on the PATH to look at the report with")
     with browser_page(browser, tmp_path_factory.mktemp("profile")) as page:

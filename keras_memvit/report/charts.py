@@ -152,7 +152,7 @@ def confusion_chart(matrix, class_names):
     count = len(matrix)
     cell = max(30 if count <= 15 else 22 if count <= 40 else 640 // count, 2)
     names = [shortened(name, 14) for name in class_names] if count <= 40 else []
-    margin = 12 + 7 * max([len(name) for name in names] + [2])
+    margin = 12 + 7.4 * max([len(name) for name in names] + [2])
     size = margin + cell * count + 2
     parts = [rectangle(margin, margin, cell * count, cell * count, class_="track")]
     for i, name in enumerate(names):
@@ -186,5 +186,5 @@ def confusion_chart(matrix, class_names):
                 )
             )
     # Turned names of the last columns reach beyond them.
-    width = size + (margin // 2 if names else 0)
+    width = size + (margin / 2 if names else 0)
     return drawing(width, size, *parts, label="Confusion matrix", class_="chart matrix")

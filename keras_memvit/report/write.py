@@ -17,6 +17,7 @@ from keras_memvit.report.found import files_of
 from keras_memvit.report.found import shortener
 
 HERE = pathlib.Path(__file__).parent
+MOST_DRAWN = 100  # classes of a confusion matrix that can be seen
 MOST_CLASSES = 40  # of the table; of more, those that did worst
 
 
@@ -79,6 +80,7 @@ def _content(result, folder, check):
     probabilities = measures.softmax(evidence.logits)
     bins, error = measures.reliability(probabilities, labels)
     worst, uncertain = picture_cards(result, short)
+    drawn = len(names) <= MOST_DRAWN
     classes = measures.by_class(labels, answers, names)
     return {
         "css": (HERE / "page.css").read_text("utf-8"),
@@ -91,8 +93,8 @@ def _content(result, folder, check):
         "rows": rows,
         "gain": measures.paired_gain(rows[0]["right"], rows[1]["right"]),
         "accuracy_chart": charts.accuracy_bars(rows),
-        "matrix": charts.confusion_chart(matrix, names),
-        "pairs": measures.confused_pairs(matrix, names),
+        "matrix": charts.confusion_chart(matrix, names) if drawn else None,
+        "pairs": measures.confused_pairs(matrix, names, 8 if drawn else 20),
         "classes": sorted(classes, key=_difficulty)[:MOST_CLASSES],
         "all_classes": classes if len(classes) > MOST_CLASSES else None,
         "curves": _curves(result),
@@ -144,7 +146,7 @@ def _curves(result):
 
 
 def _percent(share, digits=1):
-    return "–" if share is None else f"{100 * share:.{digits}f} %"
+    return "–" if share is None else f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def _jinja2():
