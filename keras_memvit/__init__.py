@@ -6,6 +6,7 @@ from keras_memvit import layers
 from keras_memvit import plot
 from keras_memvit import readouts
 from keras_memvit import recipes
+from keras_memvit import report
 from keras_memvit.backbones.text_head import text_head
 from keras_memvit.backbones.vit_backbone import ViTBackbone
 from keras_memvit.models.build import build
@@ -48,6 +49,7 @@ __all__ = [
     "push_task",
     "readouts",
     "recipes",
+    "report",
     "save_task",
     "select",
     "text_head",

@@ -55,7 +55,7 @@ def test_copies_are_found_whatever_was_done_to_them(folder):
     }
     for name, pixels in copies.items():
         save(folder / "train" / "a" / name, pixels)
-    save(folder / "train" / "a" / "packed.jpg", photo(4), quality=40)
+    save(folder / "train" / "a" / "packed.jpg", photo(4), quality=70)
     found = check(folder)
     pairs = {
         tuple(sorted(f.rsplit("/")[-1] for f in group.files)): group.kind
@@ -162,6 +162,24 @@ def test_wrong_labels_and_outliers_are_found_with_a_backbone():
     assert len(found.wrong_labels) <= 4 and len(found.outliers) <= 3
 
 
+def test_features_stand_for_the_backbone_that_gave_them(tmp_path):
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(40, 8))
+    labels = np.arange(40) % 2
+    features[:, :6] += 6 * labels[:, None]
+    for i in range(40):
+        save(tmp_path / "ab"[labels[i]] / f"{i:02}.png", photo(i))
+    order = np.argsort(labels, kind="stable")  # as folders are read
+    (tmp_path / "a" / "06.png").write_bytes(b"damaged: its row is left out")
+    (tmp_path / "b" / "11.png").rename(tmp_path / "a" / "99.png")
+    features, wrong = features[order], features[11]
+    features = np.concatenate([features[:20], [wrong], features[20:25], features[26:]])
+    found = check(tmp_path, features=features)
+    assert [w.file.rsplit("/")[-1] for w in found.wrong_labels] == ["99.png"]
+    with pytest.raises(ValueError, match="`features` must have a row for each of 40"):
+        check(tmp_path, features=features[1:])
+
+
 def test_a_copy_never_judges_its_own_label():
     """Both copies of a picture have one wrong label, and lie in one fold."""
     rng = np.random.default_rng(0)
@@ -183,7 +201,9 @@ def test_it_is_kept_as_json(tmp_path):
     found = check({"train": (images, labels), "test": (images[:1], labels[:1])})
     found.save(tmp_path / "check.json")
     kept = json.loads((tmp_path / "check.json").read_text())
-    assert kept == json.loads(json.dumps(found.to_dict()))
+    assert (
+        kept == json.loads(found.to_json()) == json.loads(json.dumps(found.to_dict()))
+    )
     assert kept["leaks"][0]["files"] == ["train 0", "train 3", "test 0"]
     assert kept["wrong_labels"] is None
 

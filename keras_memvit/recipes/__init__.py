@@ -1,6 +1,6 @@
 """Ready ways to train, and what they are made of.
 
-Imports any room but `experiments`.
+Imports any room but `experiments`; `report` where a task is learned.
 """
 
 from keras_memvit.recipes.candidates import Candidate

@@ -27,6 +27,8 @@ from keras_memvit.recipes.folds import choose_folds
 from keras_memvit.recipes.learn_result import LearnResult
 from keras_memvit.recipes.learned_task import all_examples
 from keras_memvit.recipes.learned_task import choose_task
+from keras_memvit.recipes.reporting import wants_report
+from keras_memvit.recipes.reporting import write_report
 from keras_memvit.recipes.ridge_head import RidgeHead
 from keras_memvit.recipes.task_name import task_name
 from keras_memvit.recipes.trials import Trials
@@ -51,6 +53,7 @@ def learn(
     image_size: int | tuple[int, int] | None = None,
     epochs: int = 20,
     cache: str | os.PathLike | None = None,
+    report: bool | None = None,
     verbose: int = 1,
 ) -> LearnResult:
     """Learns a task as well as the library can, from labelled images.
@@ -76,8 +79,8 @@ def learn(
         backbone: what `build` takes.
         name: str, the task's name. Defaults to that of a manifest's column of labels,
             the source folder's or file's, else `"task"`.
-        output: optional folder: gets `<name>.safetensors` and `<name>.json`, the
-            table.
+        output: optional folder: gets `<name>.safetensors`, `<name>.json`, the
+            table, and `report.html`.
         candidates: `"auto"`, or a list of `Candidate`. The ridge head is always tried.
         kind: `"auto"`, as `data.load` finds it, or a kind of `TaskSpec`.
         budget: None; a number of seconds after which no further candidate is begun; a
@@ -88,6 +91,9 @@ def learn(
         epochs: int, over the store. Defaults to `20`.
         cache: folder of stores and finished candidates; by default
             `$KERAS_MEMVIT_CACHE`, else `~/.cache/keras_memvit`.
+        report: whether to check the images (`data.check`) and to write
+            `output/report.html`, a page for people; of single-label tasks. None:
+            where the packages of `keras_memvit[report]` are installed.
         verbose: int. 0 = silent, 1 = progress bars.
 
     Returns:
@@ -119,6 +125,7 @@ def learn(
         name = task.name
     name = task_name(name, source)
     num_classes, kind = task.num_classes, task.kind
+    report = wants_report(report, output, kind)
     candidates = parse_candidates(candidates, backbone, num_classes, budget, kind)
     spec_of = {
         "num_classes": num_classes,
@@ -182,6 +189,9 @@ def learn(
         result.path = pathlib.Path(output) / f"{name}.safetensors"
         save_task(model, name, result.path)
         write_json(result.path.with_suffix(".json"), result.card())
+    if report:
+        say("checking the images and writing the report")
+        write_report(result, found, ridge.features)
     return result
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_memvit.data.checks import DataCheck
 from keras_memvit.recipes.candidates import Candidate
 from keras_memvit.recipes.evidence import Evidence
 from keras_memvit.recipes.scoring import SCORING
@@ -40,6 +41,7 @@ class LearnResult:
         evidence: `Evidence`, the answers to held-out images and the learning curves:
             what `keras_memvit.report` shows. It holds the images' readers, not images.
         kind: str, of the task.
+        check: `DataCheck` of the images, where a report was written, else None.
     """
 
     name: str
@@ -66,6 +68,8 @@ class LearnResult:
     def val_score(self) -> float:
         """The chosen candidate's `metric` on the held-out images."""
         return self.table[0][f"val_{self.metric}"]
+
+    check: DataCheck | None = None
 
     def __str__(self) -> str:
         count = self.model.task_layers[self.name].spec.num_classes

@@ -29,6 +29,7 @@ def check(
     source: Any,
     backbone: Any = None,
     *,
+    features: np.ndarray | None = None,
     image_size: int | tuple[int, int] | None = None,
     batch_size: int = 32,
     min_images: int = 10,
@@ -46,6 +47,8 @@ def check(
             such; arrays `(images, labels)`, uint8 `(n, h, w, 3)` or `(n, h, w)`; a dict
             of such by part; a `LabelledImages`; or what else `data.load` takes.
         backbone: what `build` takes; needs scikit-learn.
+        features: in place of `backbone`, what it said of the images, `(n, F)` in their
+            order, part after part.
         image_size: int or `(height, width)` for the backbone. Defaults to its own.
         batch_size: int, for the backbone.
         min_images: int. A class with fewer images in a part is tiny. A part to
@@ -76,13 +79,20 @@ def check(
                 f"`{name}` must be an int of at least 1. Received: {value!r}"
             )
     found = gather(source)
-    looks = look_at(found.pictures)
+    if features is not None and len(features) != len(found.pictures):
+        raise ValueError(
+            f"`features` must have a row for each of {len(found.pictures)} images. "
+            f"Received: {len(features)}"
+        )
+    all_looks = look_at(found.pictures)
     damaged = [
         (picture.file, reason)
-        for picture, reason in zip(found.pictures, looks)
+        for picture, reason in zip(found.pictures, all_looks)
         if isinstance(reason, str)
     ]
-    whole = [(p, x) for p, x in zip(found.pictures, looks) if not isinstance(x, str)]
+    whole = [
+        (p, x) for p, x in zip(found.pictures, all_looks) if not isinstance(x, str)
+    ]
     if not whole:
         raise ValueError(
             "`source` must hold images that can be read. Received "
@@ -93,8 +103,12 @@ def check(
     groups = duplicate_groups(looks)
     double = [_duplicates(pictures, looks, names, *group) for group in groups]
     wrong = far = None
-    if backbone is not None:
+    if features is not None:
+        can_be_read = [not isinstance(reason, str) for reason in all_looks]
+        features = np.asarray(features, "float32")[can_be_read]
+    elif backbone is not None:
         features = features_of(pictures, backbone, image_size, batch_size, verbose)
+    if features is not None:
         number = np.arange(len(pictures))  # of the group
         for rows, _ in groups:
             number[rows] = rows[0]

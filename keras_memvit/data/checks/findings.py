@@ -1,6 +1,7 @@
 """What a data check finds."""
 
 import dataclasses
+import json
 import os
 from typing import Any
 
@@ -182,6 +183,10 @@ class DataCheck:
     def to_dict(self) -> dict[str, Any]:
         """What JSON can hold of it: every field, findings as dicts."""
         return dataclasses.asdict(self)
+
+    def to_json(self) -> str:
+        """`to_dict()` as JSON."""
+        return json.dumps(self.to_dict(), indent=1)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes `to_dict()` as JSON, whole or not at all."""

@@ -1,0 +1,50 @@
+"""The report that `learn` leaves beside a task."""
+
+import importlib.util
+
+from keras_memvit.data.checks import check
+
+NEEDS = {"jinja2": "jinja2", "sklearn": "scikit-learn", "PIL": "pillow"}
+
+
+def wants_report(report, output, kind):
+    """Whether to write one: where it was asked for, or can be made.
+
+    Args:
+        report: bool or None, of `learn`.
+        output: folder or None, of `learn`.
+        kind: of the task; only single-label tasks have a report.
+
+    Raises:
+        ImportError: if it was asked for and a package is missing.
+        ValueError: if it was asked for without a folder to write to, or of a task
+            of another kind.
+    """
+    if report and kind != "single_label":
+        raise ValueError(
+            f"`report=True` is for single-label tasks. Received: kind={kind!r}"
+        )
+    if report and output is None:
+        raise ValueError("`report=True` needs a folder `output`. Received: output=None")
+    if output is None or report is False or kind != "single_label":
+        return False
+    missing = [pip for name, pip in NEEDS.items() if not importlib.util.find_spec(name)]
+    if report and missing:
+        raise ImportError(
+            f"A report needs {', '.join(missing)}: pip install 'keras_memvit[report]'"
+        )
+    return not missing
+
+
+def write_report(result, found, features):
+    """Checks the images, enters that into the result, and writes `report.html`.
+
+    Args:
+        result: `LearnResult` with a path.
+        found: the `LabelledImages` it was learned from.
+        features: `(n, F)` of them, those to validate behind those to train.
+    """
+    from keras_memvit.report import write
+
+    result.check = check(found, features=features)
+    write(result, result.path.with_name("report.html"))
