@@ -118,3 +118,19 @@ def softmax_shapes(model, images):
 def snapshot(weights):
     """Copies of weights, by path."""
     return {w.path: np.array(keras.ops.convert_to_numpy(w)) for w in weights}
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A Hugging Face hub on loopback, in whose place nothing else is asked."""
+    import huggingface_hub.constants as constants
+    from fake_hub import FakeHub
+    from fake_hub import serve
+
+    hub = FakeHub()
+    with serve(hub) as address:
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        yield hub

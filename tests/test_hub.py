@@ -7,21 +7,8 @@ import keras
 import numpy as np
 import pytest
 from conftest import make_backbone
-from fake_hub import FakeHub
-from fake_hub import serve
 
 import keras_memvit
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    hub = FakeHub()
-    with serve(hub) as address:
-        template = address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-        yield hub
 
 
 @pytest.fixture

@@ -37,7 +37,8 @@ def test_learn(kills, run, tmp_path):  # noqa: F811
     for name in expected:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5)
     assert chosen(folder) == chosen(tmp_path / "whole")
-    assert sorted(os.listdir(folder / "out")) == ["a.json", "a.safetensors"]
+    left = sorted(os.listdir(folder / "out"))
+    assert left == ["a.json", "a.safetensors", "report.html"]
     assert files(folder) == files(tmp_path / "whole")  # of the cache too
 
 

@@ -9,31 +9,55 @@ import numpy as np
 
 from keras_memvit.files.atomic import open_whole
 
-COLUMNS = ("image", "task", "rank", "answer", "probability", "error")
+COLUMNS = ("image", "task", "rank", "answer", "probability", "value", "error")
 
 
-def rows_of(names, logits, specs, top):
+def rows_of(names, found, specs, top):
     """Rows of one batch, image by image, task by task, best first.
+
+    Of a multi-label task these are the labels at least as likely as not, and at least
+    `top`; of a regression all values, in order.
 
     Args:
         names: list of str, the images.
-        logits: dict by task of `(B, num_classes)`.
-        specs: dict by task of `TaskSpec`.
+        found: dict by task of what `predict` gave, `(B, num_classes)`.
+        specs: dict by task of `TaskSpec`; without one a task has single labels.
         top: int, the classes to give.
     """
-    chances = {task: _softmax(values) for task, values in logits.items()}
     for i, name in enumerate(names):
-        for task, values in chances.items():
+        for task, values in found.items():
             spec = specs.get(task)
             words = spec.class_names if spec and spec.class_names else None
-            for rank, label in enumerate(np.argsort(-values[i], kind="stable")[:top]):
-                yield {
-                    "image": name,
-                    "task": task,
-                    "rank": rank + 1,
-                    "answer": words[label] if words else str(label),
-                    "probability": float(values[i, label]),
-                }
+            answers = _ANSWERS[spec.kind if spec else "single_label"](values[i], top)
+            for rank, (label, answer) in enumerate(answers):
+                row = {"image": name, "task": task, "rank": rank + 1}
+                yield row | {"answer": words[label] if words else str(label)} | answer
+
+
+def _single_label(logits, top):
+    chances = np.exp(np.float64(logits) - np.max(logits))
+    chances /= chances.sum()
+    for label in np.argsort(-chances, kind="stable")[:top]:
+        yield label, {"probability": float(chances[label])}
+
+
+def _multi_label(logits, top):
+    chances = 0.5 + 0.5 * np.tanh(0.5 * np.float64(logits))  # sigmoids
+    for rank, label in enumerate(np.argsort(-chances, kind="stable")):
+        if rank < top or chances[label] >= 0.5:
+            yield label, {"probability": float(chances[label])}
+
+
+def _regression(values, top):
+    for label, value in enumerate(values):
+        yield label, {"value": float(value)}
+
+
+_ANSWERS = {
+    "single_label": _single_label,
+    "multi_label": _multi_label,
+    "regression": _regression,
+}
 
 
 def error_rows(errors):
@@ -80,7 +104,8 @@ def _write_parquet(path, rows):
     pyarrow = _pyarrow()
     from pyarrow import parquet
 
-    types = {"rank": pyarrow.int32(), "probability": pyarrow.float32()}
+    types = {"rank": pyarrow.int32()}
+    types |= dict.fromkeys(("probability", "value"), pyarrow.float32())
     schema = pyarrow.schema((c, types.get(c, pyarrow.string())) for c in COLUMNS)
     buffer = io.BytesIO()
     parquet.write_table(pyarrow.Table.from_pylist(rows, schema), buffer)
@@ -101,8 +126,3 @@ _WRITERS = {
     ".jsonl": _write_json_lines,
     ".parquet": _write_parquet,
 }
-
-
-def _softmax(logits):
-    shifted = np.exp(np.float64(logits) - np.max(logits, axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)

@@ -6,6 +6,7 @@ something was left out or found (damaged images, findings of `check`); 130 stopp
 
 import functools
 import json
+import os
 import sys
 import warnings
 from typing import Annotated
@@ -39,6 +40,9 @@ def verb(function):
         except KeyboardInterrupt:
             note("stopped; what was finished is kept, and the same command goes on")
             raise typer.Exit(STOPPED) from None
+        except BrokenPipeError:  # who read the answers wants no more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(REFUSED) from None
         except (ValueError, OSError, ImportError) as error:
             if kwargs.get("debug"):
                 raise

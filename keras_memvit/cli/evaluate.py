@@ -8,9 +8,13 @@ import typer
 from keras_memvit.cli import console
 from keras_memvit.cli.options import Backbone
 from keras_memvit.cli.options import Source
+from keras_memvit.cli.scores import in_words
+from keras_memvit.cli.scores import measure
 from keras_memvit.cli.task_files import load as load_tasks
 from keras_memvit.data.load import load as load_images
-from keras_memvit.recipes.text_table import text_table
+from keras_memvit.recipes.learned_task import all_examples
+from keras_memvit.recipes.learned_task import choose_task
+from keras_memvit.recipes.learned_task import only_task
 
 Tasks = Annotated[str, typer.Argument(metavar="TASK", help="The task's file.")]
 Task = Annotated[str | None, typer.Option(help="Which task, where TASK has several.")]
@@ -28,64 +32,20 @@ def evaluate(
 ) -> None:
     """Measure a task on labelled images that it was not trained on.
 
-    Every image of SOURCE is used; its class folders are named as the task's classes.
+    Every image of SOURCE is used; its classes are named as the task's. Of a manifest
+    the column that is called as the task.
 
     Example: keras-memvit evaluate birds/birds.safetensors photos/birds_test
     """
     model = load_tasks([tasks], backbone)
     spec = _spec(model, task)
     images, labels = _examples(source, spec, model.backbone.image_shape, batch_size)
-    logits = model.predict(images, verbose=0)[spec.name]
-    found = measure(logits, labels, spec)
+    answers = model.predict(images, verbose=0)[spec.name]
+    found = measure(answers, labels, spec)
     if as_json:
-        console.answer_json({"task": spec.name, **found})
-        return
-    console.answer(text_table(found.pop("classes")))
-    low, high = found["interval"]
-    console.answer(
-        f"'{spec.name}': {100 * found['accuracy']:.1f} % of {found['images']} images "
-        f"(95 % interval {100 * low:.1f} to {100 * high:.1f}), "
-        f"cross-entropy {found['loss']:.3f}"
-    )
-
-
-def measure(logits, labels, spec):
-    """Accuracy, its interval, cross-entropy, and each class.
-
-    The interval is Wilson's (1927), of 95 %.
-    """
-    right = logits.argmax(-1) == labels
-    shifted = logits - logits.max(-1, keepdims=True)
-    log = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
-    names = spec.class_names or list(map(str, range(spec.num_classes)))
-    classes = []
-    for label, name in enumerate(names):
-        is_it, said = labels == label, logits.argmax(-1) == label
-        hits = int(np.sum(is_it & said))
-        classes.append(
-            {
-                "class": name,
-                "images": int(is_it.sum()),
-                "recall": hits / int(is_it.sum()) if is_it.any() else None,
-                "precision": hits / int(said.sum()) if said.any() else None,
-            }
-        )
-    return {
-        "images": len(labels),
-        "accuracy": float(right.mean()),
-        "interval": wilson(int(right.sum()), len(right)),
-        "loss": float(-log[np.arange(len(labels)), labels].mean()),
-        "classes": classes,
-    }
-
-
-def wilson(hits, count, z=1.96):
-    """The 95 % interval of a share, Wilson's."""
-    share = hits / count
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    half /= 1 + z**2 / count
-    return float(middle - half), float(middle + half)
+        console.answer_json({"task": spec.name, "kind": spec.kind, **found})
+    else:
+        console.answer(in_words(found, spec))
 
 
 def _spec(model, task):
@@ -98,24 +58,42 @@ def _spec(model, task):
 
 
 def _examples(source, spec, image_shape, batch_size):
-    """Every image of a source in batches, and its label in the task's words."""
+    """Every labelled image of a source in batches, and labels as the task has them."""
     found = load_images(
         source,
         image_size=image_shape[:2],
         batch_size=batch_size,
         augment=None,
         shuffle=False,
-        validation_split=0.5,
+        validation_split=0,
     )
+    task = choose_task(found, spec.name, spec.kind)
+    images, labels, _ = all_examples(only_task(found, task))
+    if not len(labels):
+        raise ValueError(f"SOURCE must have labels of the task. Received: {source}")
+    return images, _as_in(spec, task, labels)
+
+
+def _as_in(spec, task, labels):
+    """Labels of a source's task by the names of a model's."""
+    if spec.kind == "regression":
+        if task.num_classes != spec.num_classes:
+            raise ValueError(
+                f"SOURCE must have {spec.num_classes} values an image for the task "
+                f"'{spec.name}'. Received: {task.num_classes}"
+            )
+        return labels
     known = list(spec.class_names or map(str, range(spec.num_classes)))
-    strange = sorted(set(found.class_names) - set(known))
+    given = list(task.class_names or map(str, range(task.num_classes)))
+    strange = sorted(set(given) - set(known))
     if strange:
         raise ValueError(
             f"SOURCE must have classes of the task '{spec.name}': {known}. "
             f"Received others: {strange}"
         )
-    images = found.train.ordered()
-    images.examples = [*found.train.examples, *found.validation.examples]
-    images.set_epoch(0)
-    to_task = np.array([known.index(name) for name in found.class_names])
-    return images, to_task[[label for _, label in images.examples]]
+    places = np.array([known.index(name) for name in given])
+    if spec.kind == "single_label":
+        return places[labels]
+    rows = np.full((len(labels), spec.num_classes), -1.0, "float32")
+    rows[:, places] = labels
+    return rows

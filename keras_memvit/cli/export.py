@@ -1,6 +1,8 @@
 """`keras-memvit export`."""
 
+import contextlib
 import enum
+import sys
 from typing import Annotated
 
 import typer
@@ -54,7 +56,8 @@ def export(
     import_quietly("tensorflow")
     write = {"saved_model": export_saved_model, "onnx": export_onnx}[format.value]
     model = load(tasks, backbone)
-    path = write(model, output, overwrite=overwrite)
+    with contextlib.redirect_stdout(sys.stderr):  # what it says is not the answer
+        path = write(model, output, overwrite=overwrite)
     names = [spec.name for spec in model.specs]
     if as_json:
         console.answer_json({"path": str(path), "tasks": names})

@@ -106,7 +106,9 @@ def _print(rows: list[dict[str, Any]], outputs, as_json) -> None:
             console.answer(_words(row))
     else:
         counts = collections.Counter(
-            (row["task"], row["answer"]) for row in rows if row.get("rank") == 1
+            (row["task"], row["answer"])
+            for row in rows
+            if row.get("rank") == 1 and "probability" in row
         )
         for (task, name), count in sorted(counts.items()):
             console.answer(f"{task}: {name}: {count}")
@@ -116,5 +118,8 @@ def _print(rows: list[dict[str, Any]], outputs, as_json) -> None:
 def _words(row):
     if "error" in row:
         return f"{row['image']}\t-\t{row['error']}"
-    percent = f"{100 * row['probability']:.1f} %"
-    return f"{row['image']}\t{row['task']}\t{row['answer']}\t{percent}"
+    if "value" in row:
+        size = f"{row['value']:.6g}"
+    else:
+        size = f"{100 * row['probability']:.1f} %"
+    return f"{row['image']}\t{row['task']}\t{row['answer']}\t{size}"

@@ -26,7 +26,7 @@ Output = Annotated[
     typer.Option("--output", "-o", help="Folder to write; the task's name without it."),
 ]
 Name = Annotated[str | None, typer.Option(help="The task's name; SOURCE's without it.")]
-Kind = Annotated[str, typer.Option(help="auto, single_label, ...: what labels mean.")]
+Kind = Annotated[str, typer.Option(help="auto, or as TaskSpec(kind=...).")]
 Budget = Annotated[
     str | None,
     typer.Option(help="Seconds (600), or the most a task file may take (200kB)."),

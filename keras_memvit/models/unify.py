@@ -120,7 +120,9 @@ def unify(
     for name, layer in unified.task_layers.items():
         layer.set_weights(model.task_layers[name].get_weights())
     answer.assign_arrays(arrays)
-    unified.remember(list(unified.task_layers))
+    unified.remember(
+        {name: task.arrays() for name, task in unified.task_layers.items()}
+    )
     unified.evidence = evidence
     return unified
 

@@ -27,6 +27,9 @@ from keras_memvit.recipes.folds import choose_folds
 from keras_memvit.recipes.learn_result import LearnResult
 from keras_memvit.recipes.learned_task import all_examples
 from keras_memvit.recipes.learned_task import choose_task
+from keras_memvit.recipes.learned_task import only_task
+from keras_memvit.recipes.progress import Progress
+from keras_memvit.recipes.reporting import can_report
 from keras_memvit.recipes.reporting import wants_report
 from keras_memvit.recipes.reporting import write_report
 from keras_memvit.recipes.ridge_head import RidgeHead
@@ -116,6 +119,7 @@ def learn(
     if not isinstance(epochs, int) or epochs < 1:
         raise ValueError(f"`epochs` must be an int of at least 1. Received: {epochs!r}")
     budget = parse_budget(budget)
+    wanted = wants_report(report, output)
     shape = _image_shape(image_size)
     handle = os.fspath(backbone) if isinstance(backbone, (str, os.PathLike)) else None
     backbone, _ = convert(backbone, image_shape=shape)
@@ -125,7 +129,7 @@ def learn(
         name = task.name
     name = task_name(name, source)
     num_classes, kind = task.num_classes, task.kind
-    report = wants_report(report, output, kind)
+    wanted = wanted and can_report(report, kind)
     candidates = parse_candidates(candidates, backbone, num_classes, budget, kind)
     spec_of = {
         "num_classes": num_classes,
@@ -136,15 +140,16 @@ def learn(
     if output is not None:
         pathlib.Path(output).mkdir(parents=True, exist_ok=True)
 
-    say = print if verbose else (lambda text: None)
-    images, labels, held_out = all_examples(found, task)
+    progress = Progress(verbose)
+    found = only_task(found, task)
+    images, labels, held_out = all_examples(found)
     cache = _cache(cache)
     key = digest(backbone.fingerprint(), images)
     store = precompute(
         backbone, images.ordered(), cache / "stores" / key, verbose=verbose
     )
     folds = choose_folds(labels, held_out, seed, kind)
-    options = {"seed": seed, "batch_size": BATCH_SIZE, "verbose": verbose}
+    options = {"seed": seed, "batch_size": BATCH_SIZE, "progress": progress}
     made_of = (key, labels, folds.fold, seed, keras.backend.backend())
     made_of += () if kind == "single_label" else (kind,)
     folder = cache / "learn" / digest(*made_of)
@@ -153,19 +158,23 @@ def learn(
     )
     ridge = RidgeHead(backbone, store, seed)
     trials.add(RIDGE, ridge.held_out(labels, folds, num_classes, kind))
-    say(f"{len(candidates)} candidates, judged by {len(folds.judged)} held-out images")
+    progress.say(
+        f"{len(candidates)} candidates, judged by {len(folds.judged)} held-out images"
+    )
     seconds = budget.get("seconds", float("inf"))
-    _try_all(trials, candidates, epochs, begun + seconds, say)
+    _try_all(trials, candidates, epochs, begun + seconds, progress)
 
     best, *_ = order = trials.ordered()
-    say(f"{best.words}: on all {len(labels)} images")
+    progress.say(f"{best.words}: on all {len(labels)} images")
     spec = best.spec(name, **spec_of)
     if best.learning_rate is None:
         model = ridge.model(backbone, spec, labels)
     else:
         targets = {name: labels}
         length = trials.epochs[best]
+        progress.plan(trials.cost(1, length))
         model = train(backbone, [spec], [best], store, targets, length, **options)
+        progress.close()
     temperature = trials.temperature(best)
     if kind != "regression":
         _divide_head(model.task_layers[name], temperature)
@@ -189,19 +198,24 @@ def learn(
         result.path = pathlib.Path(output) / f"{name}.safetensors"
         save_task(model, name, result.path)
         write_json(result.path.with_suffix(".json"), result.card())
-    if report:
-        say("checking the images and writing the report")
+    if wanted:
+        progress.say("checking the images and writing the report")
         write_report(result, found, ridge.features)
     return result
 
 
-def _try_all(trials, candidates, epochs, deadline, say):
+def _try_all(trials, candidates, epochs, deadline, progress):
     """All candidates for a few epochs, the best of them for as long as asked."""
     left = [c for c in candidates if c.learning_rate is not None]
     for length in sorted({min(FIRST_EPOCHS, epochs), epochs}):
-        for group in _groups(left):
+        groups = _groups(left)
+        finals = min(FINALISTS, len(left)) if length < epochs else 0
+        later = trials.cost(finals, epochs) + trials.cost(1, epochs)
+        for i, group in enumerate(groups):
             if time.monotonic() < deadline:
-                say(f"{', '.join(c.words for c in group)}: {length} epochs")
+                progress.say(f"{', '.join(c.words for c in group)}: {length} epochs")
+                here = sum(trials.cost(len(g), length) for g in groups[i:])
+                progress.plan(here + later)
                 trials.run(group, length)
         left = [c for c in trials.ordered() if c in left][:FINALISTS]
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_memvit.data.found import LABEL
 from keras_memvit.data.found import has_label
+from keras_memvit.data.load import LabelledImages
 from keras_memvit.tasks.spec import TaskSpec
 
 
@@ -38,28 +39,47 @@ def choose_task(found, name, kind):
     return task
 
 
-def all_examples(found, task):
-    """Every image in one data set, all labels, and which were for validation.
-
-    Images without a label of the task are left out.
+def only_task(found, task):
+    """The images that have a label of one task, with that label, in order.
 
     Args:
         found: `LabelledImages`.
         task: the `TaskSpec`.
 
     Returns:
+        A `LabelledImages`.
+    """
+
+    def part(images):
+        if images is None:
+            return None
+        examples = [_of_task(example, task.name) for example in images.examples]
+        images = images.ordered()
+        images.examples = [x for x in examples if has_label(x[1], [task])]
+        images.set_epoch(0)
+        return images
+
+    parts = part(found.train), part(found.validation)
+    names = list(task.class_names or ())
+    return LabelledImages(*parts, names, found.skipped, [task])
+
+
+def all_examples(found):
+    """Every image in one data set, all labels, and which were for validation.
+
+    Args:
+        found: `LabelledImages` of one task.
+
+    Returns:
         `(images, labels, held_out)`: `ImageBatches`; ints `(n,)` or float32 `(n, C)`;
         bools `(n,)`.
     """
-    parts = [found.train.examples]
-    parts += [] if found.validation is None else [found.validation.examples]
-    parts = [[_of_task(example, task.name) for example in part] for part in parts]
-    parts = [[x for x in part if has_label(x[1], [task])] for part in parts]
     images = found.train.ordered()
-    images.examples = [example for part in parts for example in part]
-    images.set_epoch(0)
+    if found.validation is not None:
+        images.examples = [*images.examples, *found.validation.examples]
+        images.set_epoch(0)
     labels = np.array([label for _, label in images.examples])
-    return images, labels, np.arange(len(labels)) >= len(parts[0])
+    return images, labels, np.arange(len(labels)) >= len(found.train.examples)
 
 
 def _of_task(example, name):

@@ -7,26 +7,20 @@ from keras_memvit.data.checks import check
 NEEDS = {"jinja2": "jinja2", "sklearn": "scikit-learn", "PIL": "pillow"}
 
 
-def wants_report(report, output, kind):
+def wants_report(report, output):
     """Whether to write one: where it was asked for, or can be made.
 
     Args:
         report: bool or None, of `learn`.
         output: folder or None, of `learn`.
-        kind: of the task; only single-label tasks have a report.
 
     Raises:
         ImportError: if it was asked for and a package is missing.
-        ValueError: if it was asked for without a folder to write to, or of a task
-            of another kind.
+        ValueError: if it was asked for without a folder to write to.
     """
-    if report and kind != "single_label":
-        raise ValueError(
-            f"`report=True` is for single-label tasks. Received: kind={kind!r}"
-        )
     if report and output is None:
         raise ValueError("`report=True` needs a folder `output`. Received: output=None")
-    if output is None or report is False or kind != "single_label":
+    if output is None or report is False:
         return False
     missing = [pip for name, pip in NEEDS.items() if not importlib.util.find_spec(name)]
     if report and missing:
@@ -34,6 +28,15 @@ def wants_report(report, output, kind):
             f"A report needs {', '.join(missing)}: pip install 'keras_memvit[report]'"
         )
     return not missing
+
+
+def can_report(report, kind):
+    """Whether a task of this kind has a report; an error where it was asked for."""
+    if report and kind != "single_label":
+        raise ValueError(
+            f"`report=True` is for single-label tasks. Received one of kind {kind!r}"
+        )
+    return kind == "single_label"
 
 
 def write_report(result, found, features):

@@ -15,7 +15,18 @@ from keras_memvit.recipes.scoring import SCORING
 from keras_memvit.training.schedules import adamw_optimizer
 
 
-def train(backbone, specs, candidates, store, labels, epochs, seed, **options):
+def train(
+    backbone,
+    specs,
+    candidates,
+    store,
+    labels,
+    epochs,
+    seed,
+    progress,
+    callbacks=(),
+    **options,
+):
     """Trains tasks from one store, each as if alone.
 
     Args:
@@ -26,6 +37,8 @@ def train(backbone, specs, candidates, store, labels, epochs, seed, **options):
         labels: dict by task name of labels of all rows, -1 or NaN = held out.
         epochs: int.
         seed: int, of every task's initial values.
+        progress: `Progress`.
+        callbacks: optional list, of `fit`.
         **options: of `fit`.
 
     Returns:
@@ -41,8 +54,19 @@ def train(backbone, specs, candidates, store, labels, epochs, seed, **options):
         rates[spec.name] = groups
     optimizer = adamw_optimizer(1.0, weight_decay=candidates[0].weight_decay)
     model.compile(optimizer, metrics=[], learning_rate_multipliers=rates)
-    model.fit(store.with_labels(labels), epochs=epochs, **options)
+    model.fit(
+        store.with_labels(labels),
+        epochs=epochs,
+        callbacks=[progress.callback(step_cost(len(specs))), *callbacks],
+        verbose=0,
+        **options,
+    )
     return model
+
+
+def step_cost(num_tasks):
+    """About what a step of so many tasks takes, in units of progress."""
+    return 1 + num_tasks  # reading the states takes about as long as a task
 
 
 def held_out_logits(
@@ -80,7 +104,7 @@ def held_out_logits(
         repeated,
         store.subset(folds.trained),
         targets,
-        callbacks=[judge] if folds.count == 1 else None,
+        callbacks=[judge] if folds.count == 1 else [],
         **options,
     )
     answers = model.predict(store.subset(rows), verbose=0)
@@ -129,6 +153,11 @@ class Trials:
         """Enters what a candidate answered to the judged images."""
         self.logits[candidate], self.epochs[candidate] = logits, epochs
         self.curves[candidate] = curves or {}
+
+    def cost(self, num_candidates, epochs):
+        """About what it takes to train that many, in units of progress."""
+        steps = -(-len(self.folds.trained) // self.options["batch_size"])
+        return epochs * steps * step_cost(num_candidates * self.folds.count)
 
     def run(self, candidates, epochs):
         """Trains candidates of one weight decay, unless that was done before."""

@@ -57,7 +57,14 @@ def gather(source):
         return _from_parts({WHOLE: source})
     if not isinstance(source, LabelledImages):
         source = load(source, augment=None)  # refuses what is no source
+    kinds = {task.name: task.kind for task in source.tasks}
+    if kinds and list(kinds.values()) != ["single_label"]:
+        raise ValueError(
+            "`source` must have one label an image, a class; of a manifest choose it "
+            f"with `data.load(..., columns=[name])`. Received the tasks {kinds}"
+        )
     parts = {"train": source.train, "validation": source.validation}
+    parts = {part: images for part, images in parts.items() if images is not None}
     pictures = [
         Picture(str(getattr(read, "path", f"{part} {i}")), part, int(label), read)
         for part, images in parts.items()

@@ -80,7 +80,7 @@ class UnifiedViT(MemoryViT):
         super(MemoryViT, self).__init__(encoder, frozen_tasks, **kwargs)
         self.classifier = classifier
         self.input_spec = None
-        self.older_tasks = {}
+        vars(self)["older_tasks"] = {}
         self.older_backbone = None
         self.answer = answer
         self.evidence = None
