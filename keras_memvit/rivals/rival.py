@@ -1,6 +1,7 @@
 """What all rivals have in common: a backbone of their own, and a head."""
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -52,6 +53,10 @@ class Rival(keras.Model):
             layer.trainable = True
         for variable in self.backbone.variables:
             variable.trainable = wanted(variable.path)
+
+    def num_learned(self):
+        """How many numbers a user would keep of what was trained."""
+        return sum(int(np.prod(v.shape)) for v in self.trainable_variables)
 
     def get_config(self):
         raise NotImplementedError("A baseline is for comparison, and is not saved.")
