@@ -18,6 +18,7 @@ class Regime:
         name: str, as the command takes it.
         words: str, as tables have it.
         rival: optional str, a name in `keras_memvit.rivals.RIVALS`.
+        options: optional dict, what `baseline` takes beside it.
         masked: optional dict, what a masked task's `TaskSpec` has beside its
             memory tokens.
         adamw, sgd: tuples of learning rates to try; None = not with this one.
@@ -37,6 +38,7 @@ class Regime:
     weight_decay: float = 0.01
     with_cells: bool = False
     from_stores: bool = False
+    options: dict | None = None
 
     def optimizer(self, asked):
         """The name of the optimiser that trains it; a head needs SGD only."""
@@ -72,6 +74,24 @@ _ROWS = (
     ),
     Regime("lora", "LoRA", rival="lora"),
     Regime("ia3", "(IA)^3", rival="ia3", adamw=(1e-3, 3e-3, 1e-2)),
+    Regime("adapter", "adapters in series", rival="adapter"),
+    Regime(
+        "adapter_parallel",
+        "adapters in parallel",
+        rival="adapter",
+        options={"placement": "parallel"},
+    ),
+    Regime("consolidator", "grouped connections (Consolidator)", rival="consolidator"),
+    # Its steps are those of full fine-tuning, of fewer weights.
+    Regime("fish", "FISH mask", rival="fish", adamw=(1e-4, 3e-4, 1e-3)),
+    Regime(
+        "fish_expected",
+        "FISH mask by the expected information",
+        rival="fish",
+        adamw=(1e-4, 3e-4, 1e-3),
+        options={"fisher": "expected"},
+    ),
+    Regime("swr", "weights chosen by a policy (SWR)", rival="swr"),
     # At 1e-2 one seed of three was lost where all tokens see the memory.
     Regime("propagated", "propagated memory", rival="propagated", with_cells=True),
     Regime(

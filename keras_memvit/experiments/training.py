@@ -10,6 +10,7 @@ from keras_memvit.experiments.forgetting import output_change
 from keras_memvit.models.build import build
 from keras_memvit.models.compose import rename
 from keras_memvit.rivals.baseline import baseline
+from keras_memvit.rivals.rival import Rival
 from keras_memvit.tasks.spec import TaskSpec
 from keras_memvit.training.data_length import num_batches
 from keras_memvit.training.fit_callbacks import EpochOfData
@@ -98,7 +99,8 @@ def train_alone(
         train, validation, test = (
             (data, None) for data in (splits.train, splits.validation, splits.test)
         )
-        model = _model_of_images(backbone, splits, regime, cells, dtype)
+        steps = epochs * num_batches(splits.train)
+        model = _model_of_images(backbone, splits, regime, cells, steps, dtype)
     if regime.rival:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         # Which `MemoryViT.fit` does by itself:
@@ -114,8 +116,7 @@ def train_alone(
     for split, data in (("validation", validation), ("test", test)):
         logs = model.evaluate(*data, return_dict=True, verbose=0)
         found[split] = logs.get("accuracy", logs.get("task_accuracy"))
-    count = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-    found["parameters"] = count
+    found["parameters"] = _num_learned(model)
     if not regime.from_stores:  # a head has no encoder of its own
         frozen, _ = convert(backbone, dtype=dtype)
         found["output_change"] = output_change(frozen, model, splits.test[0][0])
@@ -137,7 +138,13 @@ def _head_of_features(splits):
     )
 
 
-def _model_of_images(backbone, splits, regime, cells, dtype):
+def _num_learned(model):
+    if isinstance(model, Rival):
+        return model.num_learned()
+    return sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+
+
+def _model_of_images(backbone, splits, regime, cells, steps, dtype):
     """A rival, or one task whose memory all tokens see."""
     if regime.rival is None:
         spec = TaskSpec("task", splits.num_classes, cells)
@@ -148,5 +155,7 @@ def _model_of_images(backbone, splits, regime, cells, dtype):
         regime.rival,
         image_shape=(*splits.train.image_size, 3),
         num_memory_tokens=cells,
+        policy_steps=max(steps // 2, 1),  # the rest for what it chose
         dtype=dtype,
+        **(regime.options or {}),
     )

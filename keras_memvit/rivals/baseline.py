@@ -65,10 +65,10 @@ def baseline(
             arXiv 2305.00603), `"fish"` (head and the weights with the largest Fisher
             information, arXiv 2111.09839), `"swr"` (head and low-rank updates of the
             projections that a policy chooses under a budget, after arXiv
-            2302.13435), or the paper's two losing variants of memory (figure 2b), with a new class token:
-            `"propagated"` (memory enters the first layer and goes through all as
-            any token) and `"propagated_update"` (and every later layer adds a
-            learned update).
+            2302.13435), or the paper's two losing variants of memory (figure 2b),
+            with a new class token: `"propagated"` (memory enters the first layer and
+            goes through all as any token) and `"propagated_update"` (and every later
+            layer adds a learned update).
         image_shape: optional `(height, width, 3)`, as in `build`.
         rank: int. The rank of `"lora"` and `"swr"`, the width of the bottlenecks of
             `"adapter"`. Defaults to `8`.

@@ -24,7 +24,8 @@ class Fish(Rival):
     in each pass: all others keep every bit, whatever the optimiser, and it has no
     state for them. The head is outside the competition and always trained. The mask
     is fixed before the first step: by `choose`, or by `fit` and `train_on_batch` on
-    the first `num_examples` examples that they are given.
+    the first `num_examples` examples that they are given. A step is that of the
+    original, also where weights decay.
 
     Args:
         backbone, num_classes: see `Rival`.
@@ -79,12 +80,20 @@ class Fish(Rival):
         Args:
             images: `(n, H, W, 3)` in [0, 255].
             labels: `(n,)` ints.
+
+        Raises:
+            ValueError: if there are no images, or not as many labels.
         """
+        images, labels = np.asarray(images), np.asarray(labels)
+        if not len(images) or labels.shape != (len(images),):
+            raise ValueError(
+                "`images` must be at least one, and `labels` an int for each. "
+                f"Received: images of shape {images.shape}, labels of {labels.shape}"
+            )
         model = Full(self.backbone.replicate(), self.head.units)
         model.build((None, *self.backbone.image_shape))
         for own, weight in zip(model.head.weights, self.head.weights, strict=True):
             own.assign(weight)
-        images, labels = np.asarray(images), np.asarray(labels)
         found = fisher(model, images, labels, self.fisher)
         by_variable = {id(v): f for v, f in zip(model.trainable_variables, found)}
         flat = np.concatenate(
@@ -132,11 +141,9 @@ class Fish(Rival):
 
     def _keep(self, indices):
         """Trains the weights at these indices of all, flat, from what they are."""
-        flat = np.concatenate(
-            [ops.convert_to_numpy(w).ravel() for w in self.backbone.weights]
-        )
+        weights = [ops.convert_to_numpy(w).ravel() for w in self.backbone.weights]
         self.kept.assign(indices)
-        self.values.assign(flat[indices])
+        self.values.assign(np.concatenate(weights)[indices])
 
     def _choose_once(self, x, y):
         if not int(ops.convert_to_numpy(self.is_chosen)):
@@ -146,8 +153,14 @@ class Fish(Rival):
 def _first(x, y, count):
     """The first examples of arrays or of batches `(images, labels)`."""
     if y is not None:
-        return (ops.convert_to_numpy(a)[:count] for a in (x, y))
-    batches = (x[i] for i in range(len(x))) if hasattr(x, "__getitem__") else iter(x)
+        return (ops.convert_to_numpy(a[:count]) for a in (x, y))
+    if iter(x) is x:
+        raise ValueError(
+            "`x` is a generator, whose first examples would be lost in choosing the "
+            "weights to train: call `choose(images, labels)` before `fit`. "
+            f"Received: x={x}"
+        )
+    batches = (x[i] for i in range(len(x))) if hasattr(x, "__getitem__") else x
     images, labels = [], []
     for batch in batches:
         images.append(ops.convert_to_numpy(batch[0]))

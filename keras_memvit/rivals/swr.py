@@ -105,7 +105,7 @@ class SWR(Merging):
         )
 
     def _train_policy(self):
-        """This training step's gates `(6 L,)`; counts it, and adds the budget's loss."""
+        """This training step's gates `(6 L,)`; counts it and adds the budget's loss."""
         logits = self.policy.value
         learning = self.step.value < self.policy_steps
         chosen = ops.where(learning, self._choice(), self.chosen.value)
@@ -115,7 +115,8 @@ class SWR(Merging):
         u = keras.random.uniform(logits.shape, 1e-6, 1.0 - 1e-6, seed=self.seeds)
         noise = ops.log(u) - ops.log1p(-u)
         soft = ops.sigmoid((logits + noise) / temperature)
-        expected = ops.sum(self.place_sizes * ops.sigmoid(logits)) / self.budget
+        numbers = ops.convert_to_tensor(self.place_sizes, "float32")
+        expected = ops.sum(numbers * ops.sigmoid(logits)) / self.budget
         over = ops.relu(expected - 1.0)
         self.add_loss(ops.where(learning, over, 0.0))
         self.chosen.assign(chosen)
@@ -125,6 +126,7 @@ class SWR(Merging):
     def _choice(self):
         """1 for the places of the largest logits that the budget holds, (6 L,)."""
         order = ops.argsort(-self.policy.value)
-        total = ops.cumsum(ops.take(ops.convert_to_tensor(self.place_sizes), order))
+        numbers = ops.convert_to_tensor(self.place_sizes, "int32")
+        total = ops.cumsum(ops.take(numbers, order))
         kept = ops.cast(total <= self.budget, "float32")
         return ops.take(kept, ops.argsort(order))
