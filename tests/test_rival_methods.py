@@ -91,6 +91,26 @@ def test_what_is_merged_gives_the_same(regime, images):
         np.testing.assert_array_equal(numpy(weight), numpy(frozen))
 
 
+@pytest.mark.parametrize("regime", NEW)
+def test_half_precision_computes_the_same_roughly(regime, images):
+    _, model = make(regime, **NEW[regime])
+    spread(model)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        _, half = make(regime, **NEW[regime], dtype="mixed_bfloat16")
+        half.set_weights([numpy(w) for w in model.weights])
+        found, expected = (m(images[:2], training=False) for m in (half, model))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert {keras.backend.standardize_dtype(w.dtype) for w in half.weights} <= {
+        "float32",
+        "int32",
+        "uint32",
+    }
+    difference = np.abs(numpy(found) - numpy(expected)).max()
+    assert 0 < difference < 0.1
+
+
 def test_consolidator_connects_what_the_shuffle_brings_together():
     backbone, model = make("consolidator", groups=8)
     spread(model)

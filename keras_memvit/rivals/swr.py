@@ -44,6 +44,8 @@ class SWR(Merging):
     def __init__(self, backbone, num_classes, rank=8, budget=None, policy_steps=100):
         super().__init__(backbone, num_classes)
         self._gates = None  # of a training step
+        # Else a global mixed policy would round the logits that rank the places.
+        self.dtype_policy = "float32"
         self.rank = as_count(rank, "`rank` of the changes")
         self.policy_steps = as_count(policy_steps, "`policy_steps`")
         widths = sizes(backbone)
