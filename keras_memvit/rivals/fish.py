@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_memvit.rivals.full import Full
+from keras_memvit.rivals.plain import copy_head
 from keras_memvit.rivals.plain import plain
 from keras_memvit.rivals.rival import Rival
 from keras_memvit.rivals.rival import pooled
@@ -92,8 +93,7 @@ class Fish(Rival):
             )
         model = Full(self.backbone.replicate(), self.head.units)
         model.build((None, *self.backbone.image_shape))
-        for own, weight in zip(model.head.weights, self.head.weights, strict=True):
-            own.assign(weight)
+        copy_head(self, model)
         found = fisher(model, images, labels, self.fisher)
         by_variable = {id(v): f for v, f in zip(model.trainable_variables, found)}
         flat = np.concatenate(
