@@ -57,10 +57,12 @@ def test_a_rival_starts_as_the_backbone_to_the_bit(regime, images):
 
 @pytest.mark.parametrize("regime", NEW)
 def test_trained_weights_travel_as_a_file(regime, images, tmp_path):
-    _, model = make(regime, **NEW[regime])
+    backbone = make_backbone(num_layers=1)
+    model, other = (
+        baseline(backbone, CLASSES, regime, **NEW[regime]) for _ in range(2)
+    )
     train(model, images)
     model.save_weights(tmp_path / "rival.weights.h5")
-    _, other = make(regime, **NEW[regime])
     before, expected = (
         other.predict(images, verbose=0),
         model.predict(images, verbose=0),
