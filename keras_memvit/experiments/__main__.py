@@ -128,6 +128,9 @@ def _incremental(parser):
     )
     parser.add_argument("--learning-rate", type=float, help="by default the readout's")
     parser.add_argument(
+        "--random-features", type=int, default=2048, help="of unify's ridge"
+    )
+    parser.add_argument(
         "--methods",
         nargs="+",
         choices=METHODS,
@@ -139,7 +142,7 @@ def _incremental(parser):
 
 def _finish_incremental(args):
     if args.smoke:
-        args.tasks, args.seeds, args.epochs = 3, 2, 8
+        args.tasks, args.seeds, args.epochs, args.random_features = 3, 2, 8, 128
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from keras_memvit.files.atomic import write_json
 from keras_memvit.states import precompute
 
 SETTINGS = ("data", "backbone", "image_size", "max_per_class", "tasks", "readout")
-SETTINGS += ("learning_rate", "epochs", "batch_size", "smoke")
+SETTINGS += ("learning_rate", "epochs", "batch_size", "random_features", "smoke")
 SMOKE_CLASSES = 6
 
 

@@ -17,15 +17,13 @@ from keras_memvit.models.unify import fit_answer
 from keras_memvit.models.unify import hold_out
 from keras_memvit.recipes.ridge import fit_ridge
 
-RANDOM_FEATURES = 2048
-
 
 def unified(method):
     """`unify` over the tasks so far: energy, and distance to the nearest class."""
 
     def answers(stream):
         width = stream.train.features.shape[1]
-        count = RANDOM_FEATURES if method == "ridge" else 0
+        count = stream.random_features if method == "ridge" else 0
         options = {
             "method": method,
             "unknown": True,

@@ -47,12 +47,14 @@ class Stream:
         sizes: dict from task name to its number of classes, in the order of arrival.
         train, test: `Images`.
         seed: int.
+        random_features: int, of `unify`'s ridge.
     """
 
     sizes: dict
     train: Images
     test: Images
     seed: int
+    random_features: int = 2048
 
     def task_rows(self, step):
         """Which training images are of the task of a step, a mask `(n,)`."""
@@ -120,7 +122,7 @@ def train_stream(backbone, stores, num_classes, seed, folder, args):
         inputs = (batches[i][0] for i in range(len(batches)))
         features, logits = features_and_logits(model, inputs)
         images[split] = Images(features, labels[split], logits)
-    return Stream(sizes, images["train"], images["test"], seed)
+    return Stream(sizes, images["train"], images["test"], seed, args.random_features)
 
 
 def _train(backbone, store, name, num_classes, seed, args):
