@@ -21,6 +21,8 @@ from keras_memvit.experiments.__main__ import parse
 from keras_memvit.experiments.forgetting import output_change
 from keras_memvit.experiments.regimes import OPTIMIZERS
 from keras_memvit.experiments.regimes import REGIMES
+from keras_memvit.experiments.smoke import smoke_backbone
+from keras_memvit.experiments.smoke import smoke_data
 from keras_memvit.experiments.training import Splits
 from keras_memvit.experiments.training import train_alone
 from keras_memvit.rivals import RIVALS
@@ -107,7 +109,7 @@ def test_regimes_from_images_see_another_order_each_epoch(monkeypatch):
         return read(self, index)
 
     monkeypatch.setattr(ImageBatches, "__getitem__", reading)
-    backbone, images = table2._smoke_backbone(), table2._smoke_data()
+    backbone, images = smoke_backbone(), smoke_data()
     found = load(images, image_size=32, augment=None, validation_split=0.3)
     splits = Splits(found.train, found.validation, found.validation, {}, {}, 3)
     train_alone(backbone, splits, REGIMES["class"], 0, 0.1, 0, 3, optimizer="sgd")
@@ -145,7 +147,7 @@ def test_the_share_of_the_gap():
 
 
 def test_what_is_forgotten():
-    backbone, (images, _) = table2._smoke_backbone(), table2._smoke_data()
+    backbone, (images, _) = smoke_backbone(), smoke_data()
     images = images[:8].astype("float32")
     masked = keras_memvit.build(backbone, {"a": 3})
     unmasked = keras_memvit.build(backbone, {"a": 3}, attention="unmasked")

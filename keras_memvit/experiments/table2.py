@@ -12,6 +12,10 @@ from keras_memvit.data import load
 from keras_memvit.data.load import split_by_class
 from keras_memvit.experiments import report
 from keras_memvit.experiments.regimes import REGIMES
+from keras_memvit.experiments.settings import backbone_name
+from keras_memvit.experiments.settings import check_settings
+from keras_memvit.experiments.smoke import smoke_backbone
+from keras_memvit.experiments.smoke import smoke_data
 from keras_memvit.experiments.training import Splits
 from keras_memvit.experiments.training import train_alone
 from keras_memvit.experiments.training import train_masked
@@ -19,8 +23,9 @@ from keras_memvit.files.atomic import write_json
 from keras_memvit.models.build import build
 from keras_memvit.rivals.rival import pooled
 from keras_memvit.states import precompute
-from keras_memvit.version import __version__
 
+SETTINGS = ("data", "backbone", "image_size", "max_per_class", "augment", "views")
+SETTINGS += ("epochs", "image_epochs", "batch_size", "optimizer", "dtype", "smoke")
 VALIDATION = 0.15  # of the training part, for the choice of the learning rate
 
 
@@ -35,9 +40,9 @@ def run(args):
     """
     output = pathlib.Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
-    _check_settings(output, args)
-    source = _smoke_data() if args.smoke else args.data
-    backbone = _smoke_backbone() if args.smoke else args.backbone
+    check_settings(output, args, SETTINGS)
+    source = smoke_data() if args.smoke else args.data
+    backbone = smoke_backbone() if args.smoke else args.backbone
     shape = (args.image_size, args.image_size, 3)
     backbone, _ = convert(backbone, image_shape=shape)
     splits, class_names, skipped = _splits(backbone, source, output, args)
@@ -47,7 +52,7 @@ def run(args):
             rows.append(_cell(backbone, splits, REGIMES[name], cells, output, args))
             print(report.line(rows[-1]), flush=True)
     facts = {
-        "backbone": _name(args),
+        "backbone": backbone_name(args),
         "data": args.name,
         "image_size": args.image_size,
         "classes": len(class_names),
@@ -156,52 +161,3 @@ def _base_difference(backbone, splits):
     for variable in model.task_layers["task"].weights:
         variable.assign(variable.value * 100.0)
     return model.verify_unchanged(splits.test[0][0])["base"]
-
-
-def _name(args):
-    """The backbone in words; of a local preset, its folder's name."""
-    if args.smoke:
-        return "random weights"
-    folder = pathlib.Path(args.backbone)
-    return folder.name if folder.is_dir() else args.backbone
-
-
-def _check_settings(output, args):
-    """Results of other settings must not be mixed with these."""
-    own = ("data", "backbone", "image_size", "max_per_class", "augment", "views")
-    own += ("epochs", "image_epochs", "batch_size", "optimizer", "dtype", "smoke")
-    settings = {"version": __version__}
-    settings.update({name: str(getattr(args, name)) for name in own})
-    path = output / "settings.json"
-    if not path.exists():
-        return write_json(path, settings)
-    before = json.loads(path.read_text())
-    differing = [k for k, v in settings.items() if before.get(k) != v]
-    if differing:
-        raise ValueError(
-            f"`--output` holds results of other settings, which differ in {differing}: "
-            f"choose an empty folder. Received: {output}"
-        )
-
-
-def _smoke_data():
-    """Three classes that differ in their mean colour."""
-    rng = np.random.default_rng(0)
-    labels = np.arange(90) % 3
-    images = rng.integers(0, 120, (90, 32, 32, 3))
-    images[np.arange(90), ..., labels] += 100
-    return images.astype("uint8"), labels
-
-
-def _smoke_backbone():
-    from keras_memvit.backbones.vit_backbone import ViTBackbone
-
-    keras.utils.set_random_seed(0)
-    return ViTBackbone(
-        image_shape=(32, 32, 3),
-        patch_size=16,
-        num_layers=2,
-        num_heads=2,
-        hidden_dim=32,
-        mlp_dim=64,
-    )

@@ -102,7 +102,7 @@ def unify(
     }
     evidence = _evidence(model, names, data, validation_data, options)
     sizes = {name: evidence[name].num_classes for name in names}
-    arrays = _fit(evidence, options)
+    arrays = fit_answer(evidence, options)
     answer = Answer(
         method,
         sizes,
@@ -127,7 +127,7 @@ def unify(
     return unified
 
 
-def _fit(evidence, options):
+def fit_answer(evidence, options):
     """The answer's arrays."""
     parts = list(evidence.values())
     held = all_rows(evidence, "held")
@@ -186,13 +186,13 @@ def _evidence(model, names, data, validation_data, options):
         if name in validation_data:
             held = read(model, name, validation_data[name], "validation_data")
         else:
-            fitted, held = _held_out(fitted, options["seed"])
+            fitted, held = hold_out(fitted, options["seed"])
         size = model.task_layers[name].spec.num_classes
         found[name] = gather(name, size, fitted, held, options)
     return found
 
 
-def _held_out(rows, seed):
+def hold_out(rows, seed):
     """A fifth of each class, and the rest; a class of one image is in both."""
     features, labels, logits = rows
     rng = np.random.default_rng(seed)
