@@ -53,7 +53,8 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
             patches of 14. Defaults to `False`.
         image_mean, image_std: float or 3 floats, on the [0, 1] scale.
             Default to `0.5`.
-        **kwargs: `name`, `dtype`.
+        dtype: optional dtype policy, such as `"mixed_bfloat16"`.
+        **kwargs: `name`.
 
     Call arguments:
         images: images of shape `(B, H, W, 3)` in [0, 255], uint8 or float.

@@ -30,6 +30,16 @@ class BaseClassifier(keras.layers.Layer):
 
     Returns:
         float32 logits of shape `(B, num_classes)`, before any activation.
+
+    Raises:
+        ValueError: if `pooling` is none of these, or `num_classes` is not the tokens'
+            width where there is no linear layer.
+
+    Example:
+
+    >>> head = keras_memvit.layers.BaseClassifier(num_classes=10, pooling="gap")
+    >>> tuple(head(keras.ops.ones((2, 50, 32))).shape)
+    (2, 10)
     """
 
     def __init__(

@@ -35,6 +35,12 @@ class EncoderBlock(keras.layers.Layer):
 
     Returns:
         A tensor of shape `(B, T, D)`.
+
+    Example:
+
+    >>> block = keras_memvit.layers.EncoderBlock(num_heads=4, mlp_dim=64)
+    >>> tuple(block(keras.ops.ones((2, 50, 32))).shape)
+    (2, 50, 32)
     """
 
     def __init__(

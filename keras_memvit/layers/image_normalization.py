@@ -19,6 +19,17 @@ class ImageNormalization(keras.layers.Layer):
 
     Returns:
         A tensor of the same shape, in the layer's compute dtype.
+
+    Raises:
+        ValueError: if a number is not finite, `std` is not positive, or images have
+            not three channels.
+
+    Example:
+
+    >>> layer = keras_memvit.layers.ImageNormalization(mean=[0.5] * 3, std=[0.5] * 3)
+    >>> images = keras.ops.full((1, 2, 2, 3), 255.0)
+    >>> float(keras.ops.max(layer(images)))
+    1.0
     """
 
     def __init__(self, mean, std, **kwargs):

@@ -48,6 +48,10 @@ class MaskedMHA(keras.layers.Layer):
         A tensor of shape `(B, T, D)`: the base stream. The task stream, `(B, K, D)`,
         is what `attend_tasks` returns.
 
+    Raises:
+        ValueError: if there are more heads than the tokens are wide, or `rotary_theta`
+            comes without `grid_shape`.
+
     Example:
 
     >>> attention = keras_memvit.layers.MaskedMHA(num_heads=6)

@@ -48,6 +48,15 @@ class MLP(keras.layers.Layer):
     Returns:
         A tensor of shape `(B, T, D)`.
 
+    Raises:
+        ValueError: if `activation` is none of these.
+
+    Example:
+
+    >>> mlp = keras_memvit.layers.MLP(mlp_dim=64, activation="swiglu")
+    >>> tuple(mlp(keras.ops.ones((2, 50, 32))).shape)
+    (2, 50, 32)
+
     Reference:
         - [Shazeer, 2020](https://arxiv.org/abs/2002.05202) for gated forms
     """

@@ -32,6 +32,13 @@ class PatchEmbedding(keras.layers.Layer):
     Returns:
         Tokens of shape `(B, T, D)`, `T = use_class_token + num_register_tokens + N`.
 
+    Example:
+
+    >>> embed = keras_memvit.layers.PatchEmbedding(
+    ...     image_shape=(32, 48, 3), patch_size=16, hidden_dim=8)
+    >>> tuple(embed(keras.ops.ones((2, 32, 48, 3))).shape)
+    (2, 7, 8)
+
     Reference:
         - [Dosovitskiy et al., 2020](https://arxiv.org/abs/2010.11929), eq. 1
     """

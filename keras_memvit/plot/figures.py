@@ -27,6 +27,13 @@ def class_token_attention(model, images, task):
 
     Raises:
         ValueError: if attention is unmasked or there is no such task.
+
+    Example:
+
+    ```python
+    shares = keras_memvit.plot.class_token_attention(digits, images, "digits")
+    shares["memory"].sum(axis=-1)  # (B, L, H), how much of its attention memory takes
+    ```
     """
     check_masked(model, "model")
     encoder = select(model, task).encoder  # the task, and what it sees
@@ -122,6 +129,12 @@ def attention_mask(tasks, num_patches=4, *, path=None):
 
     Returns:
         A `matplotlib.figure.Figure`.
+
+    Example:
+
+    ```python
+    keras_memvit.plot.attention_mask({"digits": 10, "faces": 2}, path="mask.png")
+    ```
     """
     from matplotlib.figure import Figure
 

@@ -42,7 +42,16 @@ def _origin(cls):
 
 
 def known_readouts():
-    """The registered classes by name, a dict."""
+    """The registered classes by name, a dict.
+
+    Returns:
+        A new dict, in which changes register nothing.
+
+    Example:
+
+    >>> sorted(keras_memvit.readouts.known_readouts())[:2]
+    ['class_token', 'deep']
+    """
     return dict(_READOUTS)
 
 
