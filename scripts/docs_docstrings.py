@@ -1,27 +1,39 @@
-"""A Griffe extension: docstrings as Markdown shows them well.
-
-Examples of `>>>` become code blocks, and what stands under `Example:`, `Reference:`
-and `Call arguments:` gets a heading; the other parts mkdocstrings knows.
-"""
+"""A Griffe extension: this library's docstrings as Markdown."""
 
 import re
+import textwrap
 
 import griffe
 
-DOCTEST = re.compile(r"(?:^ *(?:>>>|\.\.\.).*\n?)(?:^ *\S.*\n?)*", re.M)
-KNOWN_TO_MARKDOWN_ONLY = re.compile(r"^(Example|Reference):(?: (.*))?$", re.M)
-
-
-def _as_code(example):
-    return f"```python\n{example.group().rstrip()}\n```\n"
+HEADINGS = "Args|Call arguments|Returns|Raises|Attributes|Example|Reference"
+HEADING = re.compile(rf"^({HEADINGS}):", re.M)
+ITEM = re.compile(r"^([\w*][\w*, ]*):", re.M)
+DOCTEST = re.compile(r"(?:^>>>.*\n?)(?:^\S.*\n?)*", re.M)
 
 
 class Docstrings(griffe.Extension):
     """Rewrites each docstring once, when it is read."""
 
     def on_instance(self, *, obj, **_):
-        if obj.docstring is not None and not obj.is_alias:
-            text = DOCTEST.sub(_as_code, obj.docstring.value)
-            text = KNOWN_TO_MARKDOWN_ONLY.sub(r"**\1.** \2", text)
-            text = re.sub(r"^Call arguments:$", "Call arguments:", text, flags=re.M)
-            obj.docstring.value = text
+        if not obj.is_alias and obj.docstring is not None:
+            obj.docstring.value = as_markdown(obj.docstring.value)
+
+
+def as_markdown(text):
+    """A heading for each part, a list for what has names, blocks for examples."""
+    summary, *parts = HEADING.split(text)
+    written = [summary.strip()]
+    for heading, body in zip(parts[::2], parts[1::2]):
+        body = textwrap.dedent(body.strip("\n"))
+        if heading in ("Args", "Call arguments", "Raises", "Attributes"):
+            body = ITEM.sub(lambda item: f"- {names(item.group(1))}:", body)
+        elif heading == "Example":
+            body = DOCTEST.sub(
+                lambda code: f"```pycon\n{code.group().rstrip()}\n```\n", body
+            )
+        written.append(f"**{heading}**\n\n{body.strip()}")
+    return "\n\n".join(written)
+
+
+def names(item):
+    return ", ".join(f"`{name.strip()}`" for name in item.split(","))

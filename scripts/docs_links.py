@@ -15,7 +15,7 @@ OUTSIDE = re.compile(r"\]\(\.\./([^)#]+)")
 
 def on_files(files, config):
     """Adds every file, and all of every folder, that a page of `docs/` links to."""
-    pages = [page.content_string for page in files.documentation_pages()]
+    pages = [page.content_string for page in files.documentation_pages() if ours(page)]
     for link in sorted({link for page in pages for link in OUTSIDE.findall(page)}):
         path = ROOT / link
         if path.is_dir():
@@ -38,10 +38,14 @@ def on_files(files, config):
 
 def on_page_markdown(markdown, page, **_):
     """Turns the links of a page of `docs/` to the copies."""
-    if page.file.src_uri.startswith("repository/"):
+    if not ours(page.file):
         return markdown
-    up = "../" * page.file.src_uri.count("/")
-    return OUTSIDE.sub(lambda link: f"]({up}{address(link.group(1))}", markdown)
+    return OUTSIDE.sub(lambda link: f"]({address(link.group(1))}", markdown)
+
+
+def ours(file):
+    """Whether it is a page of `docs/` itself, from where `../` leads out of it."""
+    return "/" not in file.src_uri
 
 
 def address(link):

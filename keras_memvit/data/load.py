@@ -51,10 +51,11 @@ class LabelledImages:
 
     Example:
 
+    >>> import numpy as np
     >>> images = np.zeros((20, 32, 32, 3), "uint8")
     >>> found = keras_memvit.data.load((images, np.arange(20) % 2), image_size=32)
-    >>> len(found.train.labels), len(found.validation.labels), found.class_names
-    (18, 2, ['0', '1'])
+    >>> found.class_names, found.skipped, found.tasks[0].num_classes
+    (['0', '1'], [], 2)
     """
 
     train: ImageBatches

@@ -135,11 +135,12 @@ class DataCheck:
 
     Example:
 
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> images = rng.integers(0, 256, (4, 20, 20), "uint8")
     >>> found = keras_memvit.data.check((images, [0, 1, 0, 1]), min_images=2)
     >>> found.num_findings, found.counts
-    (0, {'train': {'0': 2, '1': 2}})
+    (0, {'all': {'0': 2, '1': 2}})
     """
 
     counts: dict[str, dict[str, int]]
