@@ -118,6 +118,16 @@ def test_no_part_is_missing(name):
     assert not missing, f"{name} lacks {', '.join(missing)}"
 
 
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_argument_has_a_type(name):
+    signature, nothing = inspect.signature(PUBLIC[name]), inspect.Parameter.empty
+    untyped = [p.name for p in signature.parameters.values() if p.annotation is nothing]
+    if inspect.isfunction(PUBLIC[name]) and signature.return_annotation is nothing:
+        untyped.append("what it returns")
+    # Without an `__init__` of its own a class takes nothing.
+    assert not untyped or untyped == ["args", "kwargs"]
+
+
 def names(parameter, text):
     return re.search(rf"(?<!\w){parameter}(?!\w)", text)
 

@@ -79,7 +79,14 @@ class TaskMixture(keras.utils.PyDataset):
     ((16, 8, 8, 3), ['digits'])
     """
 
-    def __init__(self, datasets, weights, batch_size, num_batches, seed):
+    def __init__(
+        self,
+        datasets: dict[str, Any],
+        weights: str | dict[str, float],
+        batch_size: int,
+        num_batches: int | None,
+        seed: int,
+    ) -> None:
         super().__init__()
         if not isinstance(datasets, dict) or not datasets:
             raise ValueError(

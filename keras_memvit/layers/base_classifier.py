@@ -1,5 +1,7 @@
 """What the pretrained backbone came with behind its tokens."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -44,13 +46,13 @@ class BaseClassifier(keras.layers.Layer):
 
     def __init__(
         self,
-        num_classes,
-        pooling="token",
-        intermediate_dim=None,
-        use_bias=True,
-        use_logits=True,
-        **kwargs,
-    ):
+        num_classes: int,
+        pooling: str | AttentionPooling = "token",
+        intermediate_dim: int | None = None,
+        use_bias: bool = True,
+        use_logits: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if pooling not in POOLINGS and not isinstance(pooling, AttentionPooling):
             raise ValueError(

@@ -1,5 +1,8 @@
 """Images in [0, 255] to what the pretrained weights expect."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -32,7 +35,12 @@ class ImageNormalization(keras.layers.Layer):
     1.0
     """
 
-    def __init__(self, mean, std, **kwargs):
+    def __init__(
+        self,
+        mean: float | Sequence[float],
+        std: float | Sequence[float],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(autocast=False, **kwargs)  # bfloat16 cannot count to 255
         self.mean = _channels("mean", mean)
         self.std = _channels("std", std)

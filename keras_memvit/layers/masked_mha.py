@@ -1,6 +1,8 @@
 """Multi-head attention of the base stream and of the task stream."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -64,13 +66,13 @@ class MaskedMHA(keras.layers.Layer):
 
     def __init__(
         self,
-        num_heads,
-        use_qkv_bias=True,
-        use_output_bias=True,
-        rotary_theta=None,
-        grid_shape=None,
-        **kwargs,
-    ):
+        num_heads: int,
+        use_qkv_bias: bool | Sequence[bool] = True,
+        use_output_bias: bool = True,
+        rotary_theta: float | None = None,
+        grid_shape: Sequence[int] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if rotary_theta is not None and grid_shape is None:
             raise ValueError(

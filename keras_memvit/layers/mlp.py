@@ -1,5 +1,7 @@
 """The feed-forward half of an encoder block."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -61,7 +63,13 @@ class MLP(keras.layers.Layer):
         - [Shazeer, 2020](https://arxiv.org/abs/2002.05202) for gated forms
     """
 
-    def __init__(self, mlp_dim, activation="gelu", use_bias=True, **kwargs):
+    def __init__(
+        self,
+        mlp_dim: int,
+        activation: str = "gelu",
+        use_bias: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         legal = [*ACTIVATIONS, *GATES]
         if activation not in legal:

@@ -1,6 +1,8 @@
 """Image to tokens: patches, class token, register tokens, positions."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -45,15 +47,15 @@ class PatchEmbedding(keras.layers.Layer):
 
     def __init__(
         self,
-        image_shape,
-        patch_size,
-        hidden_dim,
-        use_class_token=True,
-        num_register_tokens=0,
-        use_bias=True,
-        use_position_embedding=True,
-        **kwargs,
-    ):
+        image_shape: Sequence[int],
+        patch_size: int | Sequence[int],
+        hidden_dim: int,
+        use_class_token: bool = True,
+        num_register_tokens: int = 0,
+        use_bias: bool = True,
+        use_position_embedding: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.image_shape = tuple(image_shape)
         self.patch_size = (

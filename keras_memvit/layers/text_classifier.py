@@ -1,5 +1,7 @@
 """Image embeddings against those of class names: CLIP's zero-shot classifier."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -37,7 +39,12 @@ class TextClassifier(keras.layers.Layer):
         - [Radford et al., 2021](https://arxiv.org/abs/2103.00020), figure 1
     """
 
-    def __init__(self, num_classes, embedding, **kwargs):
+    def __init__(
+        self,
+        num_classes: int,
+        embedding: BaseClassifier,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if not isinstance(embedding, BaseClassifier):
             raise ValueError(

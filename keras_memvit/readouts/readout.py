@@ -91,7 +91,7 @@ class Readout:
     ```
     """
 
-    name = None
+    name: typing.ClassVar[str | None] = None
     num_queries = 0  # learned queries a task attends to each layer's base tokens with
     class_token_scale = 1.0  # what the class token is multiplied by, before the head
 
@@ -162,7 +162,10 @@ class Readout:
         return hash((type(self), *self.get_config().items()))
 
 
-def register(cls):
+R = typing.TypeVar("R", bound=Readout)
+
+
+def register(cls: type[R]) -> type[R]:
     """Makes a readout class known by its `name`; a class decorator.
 
     Args:

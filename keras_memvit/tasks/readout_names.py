@@ -41,7 +41,7 @@ def _origin(cls):
     return cls.__module__, cls.__qualname__
 
 
-def known_readouts():
+def known_readouts() -> dict[str, type]:
     """The registered classes by name, a dict.
 
     Returns:
