@@ -31,7 +31,7 @@ import keras_memvit
 version = importlib.metadata.version("keras_memvit")
 if keras_memvit.__version__ != version:
     raise SystemExit(f"{keras_memvit.__version__} is called {version}")
-for name in ("py.typed", "report/page.html"):
+for name in ("py.typed", "report/page.html.j2"):
     if not importlib.resources.files(keras_memvit).joinpath(name).is_file():
         raise SystemExit(f"{name} is not in the wheel")
 backbone = keras_memvit.ViTBackbone(
