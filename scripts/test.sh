@@ -1,14 +1,25 @@
 #!/usr/bin/env bash
 # Sets up .venv and runs the tests on each backend. Arguments go to pytest;
 # `-m large` runs the tests on the real ViT-S/14, which the quickstart fetches.
+# `--coverage`, as the first, prints which lines ran on any of the backends.
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
 export OMP_NUM_THREADS=1  # one test process a core
 # Test models are small: XLA compiles longer than they run (the JAX suite takes 0.6 of the time).
 export XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true ${XLA_FLAGS:-}"
+coverage=()
+if [ "${1:-}" = --coverage ]; then
+    shift
+    .venv/bin/python -m pip install --quiet "pytest-cov>=6"
+    .venv/bin/python -m coverage erase
+    coverage=(--cov --cov-append --cov-report=)
+fi
 .venv/bin/ruff check --quiet .
 for backend in ${BACKENDS:-tensorflow jax torch}; do
     echo "=== $backend"
     KERAS_BACKEND=$backend .venv/bin/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal \
-        -m "not large" "$@"
+        -m "not large" "${coverage[@]}" "$@"
 done
+if [ ${#coverage[@]} -gt 0 ]; then
+    .venv/bin/python -m coverage report
+fi

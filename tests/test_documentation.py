@@ -3,13 +3,11 @@
 import pathlib
 import re
 import sys
-import types
 
 import keras
-import numpy as np
 import pytest
+from reader import what_a_reader_has
 
-import keras_memvit
 from keras_memvit.recipes import candidates
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -19,40 +17,6 @@ CODE = {
     for page in PAGES
     if (blocks := re.findall(r"```python\n(.*?)```", page.read_text(), re.S))
 }
-
-
-def what_a_reader_has(backbone, images):
-    """The names that pages take for granted: small data, and models by task."""
-    hub = types.ModuleType("keras_hub")  # presets need the network
-    preset = types.SimpleNamespace(from_preset=lambda name: backbone)
-    hub.models = types.SimpleNamespace(Backbone=preset)
-    digits, faces = np.arange(8), np.arange(8) % 2
-    models = {
-        name: keras_memvit.build(backbone, {name: count})
-        for name, count in (("digits", 10), ("faces", 2))
-    }
-    for model in models.values():
-        model.compile()
-    return hub, {
-        "__name__": "stranger",  # whose readout a page and the tests define
-        "keras": keras,
-        "keras_memvit": keras_memvit,
-        "backbone": backbone,
-        "images": images,
-        "pictures": np.concatenate([images, images]),
-        "labels": np.arange(16) % 2,
-        "digit_labels": np.arange(16) % 10,
-        "train_images": images,
-        "train_labels": digits,
-        "val_images": images,
-        "val_labels": digits,
-        "train_a": (images, digits),
-        "val_a": (images, digits),
-        "train_b": (images, faces),
-        "val_b": (images, faces),
-        **models,
-        "both": keras_memvit.concatenate(list(models.values())),
-    }
 
 
 @pytest.mark.parametrize("page", CODE, ids=lambda page: page.stem)
@@ -79,12 +43,22 @@ def test_links_and_named_files_are_there(page):
     text = page.read_text()
     links = [link for link in re.findall(r"\]\(([^)]*)\)", text) if "://" not in link]
     missing = [
-        link
-        for link in links
-        if not link.startswith("#") and not (page.parent / link).exists()
+        link for link in links if not leads_somewhere(page, *link.partition("#")[::2])
     ]
     named = re.findall(
         r"(?:keras_memvit|benchmarks|examples|tests|scripts)/[\w/]+\.(?:py|sh)", text
     )
     missing += [name for name in named if not (ROOT / name).exists()]
     assert not missing
+
+
+def leads_somewhere(page, path, anchor):
+    """Whether a file is there and has the heading, as a repository's view names it."""
+    target = page.parent / path if path else page
+    if not anchor:
+        return target.exists()
+    headings = re.findall(r"^#+ (.*)$", target.read_text(), re.M)
+    return anchor in [
+        re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-")
+        for heading in headings
+    ]

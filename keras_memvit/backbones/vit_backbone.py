@@ -1,5 +1,8 @@
 """The canonical Vision Transformer encoder that every family converts into."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
 from keras_memvit.backbones.architecture import architecture
@@ -53,7 +56,8 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
             patches of 14. Defaults to `False`.
         image_mean, image_std: float or 3 floats, on the [0, 1] scale.
             Default to `0.5`.
-        **kwargs: `name`, `dtype`.
+        dtype: optional dtype policy, such as `"mixed_bfloat16"`.
+        **kwargs: `name`.
 
     Call arguments:
         images: images of shape `(B, H, W, 3)` in [0, 255], uint8 or float.
@@ -78,31 +82,31 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
 
     def __init__(
         self,
-        image_shape,
-        patch_size,
-        num_layers,
-        num_heads,
-        hidden_dim,
-        mlp_dim,
-        activation="gelu",
-        layer_norm_epsilon=1e-6,
-        use_class_token=True,
-        num_register_tokens=0,
-        use_qkv_bias=True,
-        use_output_bias=True,
-        use_mlp_bias=True,
-        use_patch_bias=True,
-        use_layer_scale=False,
-        use_pre_norm=False,
-        image_mean=0.5,
-        image_std=0.5,
-        use_final_norm=True,
-        use_position_embedding=True,
-        rotary_theta=None,
-        crop_to_patches=False,
-        dtype=None,
-        **kwargs,
-    ):
+        image_shape: Sequence[int],
+        patch_size: int | Sequence[int],
+        num_layers: int,
+        num_heads: int,
+        hidden_dim: int,
+        mlp_dim: int,
+        activation: str = "gelu",
+        layer_norm_epsilon: float = 1e-6,
+        use_class_token: bool = True,
+        num_register_tokens: int = 0,
+        use_qkv_bias: bool | Sequence[bool] = True,
+        use_output_bias: bool = True,
+        use_mlp_bias: bool = True,
+        use_patch_bias: bool = True,
+        use_layer_scale: bool = False,
+        use_pre_norm: bool = False,
+        image_mean: float | Sequence[float] = 0.5,
+        image_std: float | Sequence[float] = 0.5,
+        use_final_norm: bool = True,
+        use_position_embedding: bool = True,
+        rotary_theta: float | None = None,
+        crop_to_patches: bool = False,
+        dtype: Any = None,
+        **kwargs: Any,
+    ) -> None:
         patch_size = (
             (patch_size,) * 2 if isinstance(patch_size, int) else tuple(patch_size)
         )

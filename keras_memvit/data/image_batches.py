@@ -44,6 +44,16 @@ class ImageBatches(keras.utils.PyDataset):
 
     Attributes:
         lost: dict from file to the reason why it could be read no more.
+
+    Example:
+
+    >>> examples = [(lambda: np.zeros((40, 50, 3), "uint8"), i % 2) for i in range(5)]
+    >>> batches = keras_memvit.data.ImageBatches(
+    ...     examples, image_size=(32, 32), batch_size=4, augment=None, shuffle=False,
+    ...     seed=0)
+    >>> images, labels = batches[0]
+    >>> images.shape, labels.tolist(), len(batches)
+    ((4, 32, 32, 3), [0, 1, 0, 1], 2)
     """
 
     def __init__(

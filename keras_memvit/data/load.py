@@ -48,6 +48,14 @@ class LabelledImages:
         skipped: list of `(file, reason)`: what was found and is not used.
         tasks: list of `TaskSpec`, one for each label that an image may have, as
             `build` takes it.
+
+    Example:
+
+    >>> import numpy as np
+    >>> images = np.zeros((20, 32, 32, 3), "uint8")
+    >>> found = keras_memvit.data.load((images, np.arange(20) % 2), image_size=32)
+    >>> found.class_names, found.skipped, found.tasks[0].num_classes
+    (['0', '1'], [], 2)
     """
 
     train: ImageBatches
@@ -119,8 +127,9 @@ def load(
     Example:
 
     ```python
-    found = keras_memvit.data.load("pictures/birds", image_size=224)
-    model = keras_memvit.build(backbone, {"birds": len(found.class_names)})
+    size = backbone.image_shape[:2]  # a ViTBackbone's
+    found = keras_memvit.data.load("photos/birds", image_size=size)
+    model = keras_memvit.build(backbone, found.tasks)
     model.compile()
     model.fit(found.train, validation_data=found.validation, epochs=5)
     ```

@@ -63,9 +63,30 @@ class TaskMixture(keras.utils.PyDataset):
 
     `MemoryViT.fit` tells it the epoch, any other pass of Keras goes on to the next;
     it tells each data set which pass over it this is.
+
+    Args:
+        datasets, weights, batch_size, num_batches, seed: as in `mix`.
+
+    Raises:
+        ValueError: if an argument is not as `mix` says.
+
+    Example:
+
+    >>> images, labels = np.zeros((64, 8, 8, 3), "uint8"), np.zeros(64, int)
+    >>> train = keras_memvit.data.mix({"digits": (images, labels)}, batch_size=16)
+    >>> batch, answers = train[0]
+    >>> batch.shape, list(answers)
+    ((16, 8, 8, 3), ['digits'])
     """
 
-    def __init__(self, datasets, weights, batch_size, num_batches, seed):
+    def __init__(
+        self,
+        datasets: dict[str, Any],
+        weights: str | dict[str, float],
+        batch_size: int,
+        num_batches: int | None,
+        seed: int,
+    ) -> None:
         super().__init__()
         if not isinstance(datasets, dict) or not datasets:
             raise ValueError(

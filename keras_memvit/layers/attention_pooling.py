@@ -1,5 +1,7 @@
 """The pooling head of SigLIP: one learned query over all tokens."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -36,12 +38,12 @@ class AttentionPooling(keras.layers.Layer):
 
     def __init__(
         self,
-        num_heads,
-        mlp_dim,
-        activation="gelu_tanh",
-        layer_norm_epsilon=1e-6,
-        **kwargs,
-    ):
+        num_heads: int,
+        mlp_dim: int,
+        activation: str = "gelu_tanh",
+        layer_norm_epsilon: float = 1e-6,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.mlp_dim = mlp_dim

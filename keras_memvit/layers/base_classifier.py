@@ -1,5 +1,7 @@
 """What the pretrained backbone came with behind its tokens."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -30,17 +32,27 @@ class BaseClassifier(keras.layers.Layer):
 
     Returns:
         float32 logits of shape `(B, num_classes)`, before any activation.
+
+    Raises:
+        ValueError: if `pooling` is none of these, or `num_classes` is not the tokens'
+            width where there is no linear layer.
+
+    Example:
+
+    >>> head = keras_memvit.layers.BaseClassifier(num_classes=10, pooling="gap")
+    >>> tuple(head(keras.ops.ones((2, 50, 32))).shape)
+    (2, 10)
     """
 
     def __init__(
         self,
-        num_classes,
-        pooling="token",
-        intermediate_dim=None,
-        use_bias=True,
-        use_logits=True,
-        **kwargs,
-    ):
+        num_classes: int,
+        pooling: str | AttentionPooling = "token",
+        intermediate_dim: int | None = None,
+        use_bias: bool = True,
+        use_logits: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if pooling not in POOLINGS and not isinstance(pooling, AttentionPooling):
             raise ValueError(

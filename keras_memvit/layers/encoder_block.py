@@ -1,5 +1,8 @@
 """One pre-LN transformer block over both streams."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -35,22 +38,28 @@ class EncoderBlock(keras.layers.Layer):
 
     Returns:
         A tensor of shape `(B, T, D)`.
+
+    Example:
+
+    >>> block = keras_memvit.layers.EncoderBlock(num_heads=4, mlp_dim=64)
+    >>> tuple(block(keras.ops.ones((2, 50, 32))).shape)
+    (2, 50, 32)
     """
 
     def __init__(
         self,
-        num_heads,
-        mlp_dim,
-        activation="gelu",
-        layer_norm_epsilon=1e-6,
-        use_qkv_bias=True,
-        use_output_bias=True,
-        use_mlp_bias=True,
-        use_layer_scale=False,
-        rotary_theta=None,
-        grid_shape=None,
-        **kwargs,
-    ):
+        num_heads: int,
+        mlp_dim: int,
+        activation: str = "gelu",
+        layer_norm_epsilon: float = 1e-6,
+        use_qkv_bias: bool | Sequence[bool] = True,
+        use_output_bias: bool = True,
+        use_mlp_bias: bool = True,
+        use_layer_scale: bool = False,
+        rotary_theta: float | None = None,
+        grid_shape: Sequence[int] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         # === Config ===
         self.num_heads = num_heads

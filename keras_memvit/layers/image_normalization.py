@@ -1,5 +1,8 @@
 """Images in [0, 255] to what the pretrained weights expect."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -19,9 +22,25 @@ class ImageNormalization(keras.layers.Layer):
 
     Returns:
         A tensor of the same shape, in the layer's compute dtype.
+
+    Raises:
+        ValueError: if a number is not finite, `std` is not positive, or images have
+            not three channels.
+
+    Example:
+
+    >>> layer = keras_memvit.layers.ImageNormalization(mean=[0.5] * 3, std=[0.5] * 3)
+    >>> images = keras.ops.full((1, 2, 2, 3), 255.0)
+    >>> float(keras.ops.max(layer(images)))
+    1.0
     """
 
-    def __init__(self, mean, std, **kwargs):
+    def __init__(
+        self,
+        mean: float | Sequence[float],
+        std: float | Sequence[float],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(autocast=False, **kwargs)  # bfloat16 cannot count to 255
         self.mean = _channels("mean", mean)
         self.std = _channels("std", std)

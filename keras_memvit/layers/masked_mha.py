@@ -1,6 +1,8 @@
 """Multi-head attention of the base stream and of the task stream."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -48,6 +50,10 @@ class MaskedMHA(keras.layers.Layer):
         A tensor of shape `(B, T, D)`: the base stream. The task stream, `(B, K, D)`,
         is what `attend_tasks` returns.
 
+    Raises:
+        ValueError: if there are more heads than the tokens are wide, or `rotary_theta`
+            comes without `grid_shape`.
+
     Example:
 
     >>> attention = keras_memvit.layers.MaskedMHA(num_heads=6)
@@ -60,13 +66,13 @@ class MaskedMHA(keras.layers.Layer):
 
     def __init__(
         self,
-        num_heads,
-        use_qkv_bias=True,
-        use_output_bias=True,
-        rotary_theta=None,
-        grid_shape=None,
-        **kwargs,
-    ):
+        num_heads: int,
+        use_qkv_bias: bool | Sequence[bool] = True,
+        use_output_bias: bool = True,
+        rotary_theta: float | None = None,
+        grid_shape: Sequence[int] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if rotary_theta is not None and grid_shape is None:
             raise ValueError(

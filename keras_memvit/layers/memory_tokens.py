@@ -1,5 +1,7 @@
 """One task's memory."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -45,7 +47,13 @@ class MemoryTokens(keras.layers.Layer):
           and figure 2
     """
 
-    def __init__(self, num_memory_tokens, num_layers=None, initializer=None, **kwargs):
+    def __init__(
+        self,
+        num_memory_tokens: int,
+        num_layers: int | None = None,
+        initializer: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.num_memory_tokens = as_count(num_memory_tokens, "`num_memory_tokens`")
         if num_layers is not None:

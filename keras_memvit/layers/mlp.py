@@ -1,5 +1,7 @@
 """The feed-forward half of an encoder block."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -48,11 +50,26 @@ class MLP(keras.layers.Layer):
     Returns:
         A tensor of shape `(B, T, D)`.
 
+    Raises:
+        ValueError: if `activation` is none of these.
+
+    Example:
+
+    >>> mlp = keras_memvit.layers.MLP(mlp_dim=64, activation="swiglu")
+    >>> tuple(mlp(keras.ops.ones((2, 50, 32))).shape)
+    (2, 50, 32)
+
     Reference:
         - [Shazeer, 2020](https://arxiv.org/abs/2002.05202) for gated forms
     """
 
-    def __init__(self, mlp_dim, activation="gelu", use_bias=True, **kwargs):
+    def __init__(
+        self,
+        mlp_dim: int,
+        activation: str = "gelu",
+        use_bias: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         legal = [*ACTIVATIONS, *GATES]
         if activation not in legal:

@@ -1,6 +1,8 @@
 """Image to tokens: patches, class token, register tokens, positions."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -32,21 +34,28 @@ class PatchEmbedding(keras.layers.Layer):
     Returns:
         Tokens of shape `(B, T, D)`, `T = use_class_token + num_register_tokens + N`.
 
+    Example:
+
+    >>> embed = keras_memvit.layers.PatchEmbedding(
+    ...     image_shape=(32, 48, 3), patch_size=16, hidden_dim=8)
+    >>> tuple(embed(keras.ops.ones((2, 32, 48, 3))).shape)
+    (2, 7, 8)
+
     Reference:
         - [Dosovitskiy et al., 2020](https://arxiv.org/abs/2010.11929), eq. 1
     """
 
     def __init__(
         self,
-        image_shape,
-        patch_size,
-        hidden_dim,
-        use_class_token=True,
-        num_register_tokens=0,
-        use_bias=True,
-        use_position_embedding=True,
-        **kwargs,
-    ):
+        image_shape: Sequence[int],
+        patch_size: int | Sequence[int],
+        hidden_dim: int,
+        use_class_token: bool = True,
+        num_register_tokens: int = 0,
+        use_bias: bool = True,
+        use_position_embedding: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.image_shape = tuple(image_shape)
         self.patch_size = (

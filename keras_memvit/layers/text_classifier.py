@@ -1,5 +1,7 @@
 """Image embeddings against those of class names: CLIP's zero-shot classifier."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -23,11 +25,26 @@ class TextClassifier(keras.layers.Layer):
     Returns:
         float32 logits of shape `(B, num_classes)`.
 
+    Raises:
+        ValueError: if `embedding` is no `BaseClassifier`.
+
+    Example:
+
+    >>> embedding = keras_memvit.layers.BaseClassifier(num_classes=16, use_bias=False)
+    >>> head = keras_memvit.layers.TextClassifier(num_classes=3, embedding=embedding)
+    >>> tuple(head(keras.ops.ones((2, 50, 32))).shape)
+    (2, 3)
+
     Reference:
         - [Radford et al., 2021](https://arxiv.org/abs/2103.00020), figure 1
     """
 
-    def __init__(self, num_classes, embedding, **kwargs):
+    def __init__(
+        self,
+        num_classes: int,
+        embedding: BaseClassifier,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if not isinstance(embedding, BaseClassifier):
             raise ValueError(

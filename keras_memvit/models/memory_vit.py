@@ -1,14 +1,19 @@
 """A frozen Vision Transformer with any number of tasks."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 
 from keras_memvit.backbones.fingerprint import compute_fingerprint
+from keras_memvit.backbones.vit_backbone import ViTBackbone
 from keras_memvit.models.encoder import TwoStreamEncoder
 from keras_memvit.models.encoder import deserialize_parts
 from keras_memvit.models.task_model import TaskModel
 from keras_memvit.models.unmasked_vit import UnmaskedViT
 from keras_memvit.models.verification import largest_differences
+from keras_memvit.tasks.spec import TaskSpec
 
 
 @keras.saving.register_keras_serializable(package="keras_memvit")
@@ -58,13 +63,13 @@ class MemoryViT(TaskModel):
 
     def __init__(
         self,
-        backbone,
-        tasks,
-        classifier=None,
-        frozen_tasks=(),
-        values=None,
-        **kwargs,
-    ):
+        backbone: ViTBackbone,
+        tasks: Sequence[TaskSpec],
+        classifier: keras.layers.Layer | None = None,
+        frozen_tasks: Sequence[str] = (),
+        values: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         encoder = TwoStreamEncoder(backbone, tasks, classifier, values, name="encoder")
         super().__init__(encoder, frozen_tasks, **kwargs)
         self.classifier = classifier

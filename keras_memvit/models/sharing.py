@@ -117,6 +117,12 @@ def inspect(
 
     Raises:
         ValueError: if the file is not a whole task file.
+
+    Example:
+
+    ```python
+    keras_memvit.inspect("faces.safetensors")
+    ```
     """
     path = local_path(path)
     card = read_card(path)

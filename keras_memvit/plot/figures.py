@@ -1,17 +1,29 @@
 """Pictures of who attends to whom; needs matplotlib."""
 
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Any
+
 import numpy as np
 from keras import ops
 
 from keras_memvit.models.compose import check_masked
 from keras_memvit.models.compose import select
+from keras_memvit.models.memory_vit import MemoryViT
 from keras_memvit.readouts import ClassToken
 from keras_memvit.tasks.attention_mask import attention_mask as dense_mask
+from keras_memvit.tasks.spec import TaskSpec
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["attention", "attention_mask", "class_token_attention"]
 
 
-def class_token_attention(model, images, task):
+def class_token_attention(
+    model: MemoryViT, images: Any, task: str
+) -> dict[str, np.ndarray]:
     """How a task's class token spreads its attention in every layer and head.
 
     Args:
@@ -27,6 +39,13 @@ def class_token_attention(model, images, task):
 
     Raises:
         ValueError: if attention is unmasked or there is no such task.
+
+    Example:
+
+    ```python
+    shares = keras_memvit.plot.class_token_attention(digits, images, "digits")
+    shares["memory"].sum(axis=-1)  # (B, L, H), how much of its attention memory takes
+    ```
     """
     check_masked(model, "model")
     encoder = select(model, task).encoder  # the task, and what it sees
@@ -71,7 +90,9 @@ def _of_task(groups, layout, position):
             return own
 
 
-def attention(model, image, task, *, path=None):
+def attention(
+    model: MemoryViT, image: Any, task: str, *, path: str | os.PathLike | None = None
+) -> "Figure":
     """Shows over which patches a task's class token attends, layer by layer.
 
     The mean over heads; above each layer the share that goes to memory.
@@ -112,7 +133,12 @@ def attention(model, image, task, *, path=None):
     return _save(figure, path)
 
 
-def attention_mask(tasks, num_patches=4, *, path=None):
+def attention_mask(
+    tasks: dict[str, int] | Sequence[TaskSpec],
+    num_patches: int = 4,
+    *,
+    path: str | os.PathLike | None = None,
+) -> "Figure":
     """Shows who may attend to whom: the paper's Table 1.
 
     Args:
@@ -122,6 +148,12 @@ def attention_mask(tasks, num_patches=4, *, path=None):
 
     Returns:
         A `matplotlib.figure.Figure`.
+
+    Example:
+
+    ```python
+    keras_memvit.plot.attention_mask({"digits": 10, "faces": 2}, path="mask.png")
+    ```
     """
     from matplotlib.figure import Figure
 

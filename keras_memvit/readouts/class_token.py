@@ -34,6 +34,12 @@ class ClassToken(Readout):
     `(1 + L m) D` numbers a task: `class_token` `(D,)` and `memory` `(L, m, D)`; and
     its adapter's, `adapter/...` `(L, ...)`, which act on what the class token computes.
 
+    Example:
+
+    >>> task = keras_memvit.TaskSpec("digits", 10)
+    >>> task.readout == keras_memvit.readouts.ClassToken()
+    True
+
     Reference:
         - [Sandler et al., 2022](https://arxiv.org/abs/2203.15243), figures 1 to 3
     """

@@ -16,6 +16,11 @@ class Parameter:
         stddev: float. It starts from a normal distribution of this standard
             deviation; `0` = zeros. Defaults to `0.02`.
         group: str. The group that `learning_rate_multipliers` knows it by.
+
+    Example:
+
+    >>> keras_memvit.readouts.Parameter((4, 32), stddev=0.0).shape
+    (4, 32)
     """
 
     shape: tuple
@@ -27,7 +32,19 @@ class Parameter:
 
 
 class Task(typing.NamedTuple):
-    """A task as a readout sees it: its `TaskSpec`, and its tensors by name."""
+    """A task as a readout sees it: its `TaskSpec`, and its tensors by name.
+
+    Args:
+        spec: the `TaskSpec`.
+        weights: dict from the names in `Readout.parameters` to tensors.
+
+    Example:
+
+    >>> spec = keras_memvit.TaskSpec("digits", 10)
+    >>> weights = {"scale": keras.ops.ones((32,))}
+    >>> keras_memvit.readouts.Task(spec, weights).spec.name
+    'digits'
+    """
 
     spec: object
     weights: dict
@@ -74,7 +91,7 @@ class Readout:
     ```
     """
 
-    name = None
+    name: typing.ClassVar[str | None] = None
     num_queries = 0  # learned queries a task attends to each layer's base tokens with
     class_token_scale = 1.0  # what the class token is multiplied by, before the head
 
@@ -145,7 +162,10 @@ class Readout:
         return hash((type(self), *self.get_config().items()))
 
 
-def register(cls):
+R = typing.TypeVar("R", bound=Readout)
+
+
+def register(cls: type[R]) -> type[R]:
     """Makes a readout class known by its `name`; a class decorator.
 
     Args:
@@ -158,6 +178,19 @@ def register(cls):
 
     Raises:
         ValueError: if it is not as above.
+
+    Example:
+
+    ```python
+    @keras_memvit.readouts.register
+    @dataclasses.dataclass(frozen=True)
+    class Wide(keras_memvit.readouts.Deep):
+        name = "wide"
+        num_query_tokens: int = 8
+
+
+    keras_memvit.build(backbone, {"digits": 10}, readout="wide")
+    ```
     """
     if not (isinstance(cls, type) and issubclass(cls, Readout)):
         raise ValueError(

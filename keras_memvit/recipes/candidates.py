@@ -22,6 +22,12 @@ class Candidate:
             frozen class token, which is not trained by steps.
         weight_decay: float, AdamW's.
         head_rate: float. The factor of the head's learning rate.
+
+    Example:
+
+    >>> candidate = keras_memvit.recipes.Candidate("side", learning_rate=6e-3)
+    >>> candidate.readout
+    Side(rank=16, num_heads=1)
     """
 
     readout: Any = "class_token"

@@ -42,6 +42,14 @@ class LearnResult:
             what `keras_memvit.report` shows. It holds the images' readers, not images.
         kind: str, of the task.
         check: `DataCheck` of the images, where a report was written, else None.
+
+    Example:
+
+    ```python
+    result = keras_memvit.recipes.learn((pictures, labels), backbone, name="birds")
+    result.table[0]["candidate"], result.val_accuracy
+    result.model.predict(images)["birds"]  # (B, 2)
+    ```
     """
 
     name: str

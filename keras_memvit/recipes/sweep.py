@@ -40,6 +40,14 @@ class SweepResult:
             deviation). Settings of which no seed diverged go first.
         model: a `MemoryViT` of the task as the best candidate's best seed
             trained it.
+
+    Example:
+
+    ```python
+    result = keras_memvit.recipes.sweep(backbone, {"digits": 10}, store, val_store)
+    result.best["learning_rate"], result.best["mean"]
+    result.model.predict(images)
+    ```
     """
 
     table: list[dict[str, float | None]]

@@ -39,6 +39,9 @@ def attention_mask(
         memory tokens in all. Rows (queries): base tokens, then class tokens
         in task order. Columns (keys): the same, then each task's memory.
 
+    Raises:
+        ValueError: if a number is no integer or too small, or `tasks` is not as above.
+
     Reference:
         - [Sandler et al., 2022](https://arxiv.org/abs/2203.15243), Table 1
 

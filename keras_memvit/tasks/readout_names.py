@@ -41,8 +41,17 @@ def _origin(cls):
     return cls.__module__, cls.__qualname__
 
 
-def known_readouts():
-    """The registered classes by name, a dict."""
+def known_readouts() -> dict[str, type]:
+    """The registered classes by name, a dict.
+
+    Returns:
+        A new dict, in which changes register nothing.
+
+    Example:
+
+    >>> sorted(keras_memvit.readouts.known_readouts())[:2]
+    ['class_token', 'deep']
+    """
     return dict(_READOUTS)
 
 

@@ -26,6 +26,10 @@ class TaskEarlyStopping(keras.callbacks.Callback):
         finished: dict from task name to the epoch after which it was finished, of
             the tasks that this callback has finished.
 
+    Raises:
+        ValueError: if `mode` is none of these, or, in training, `monitor` is no metric
+            of every task.
+
     Example:
 
     ```python

@@ -21,6 +21,9 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
             peak after the warm-up).
         start: int. The optimiser's step at which the schedule begins.
 
+    Raises:
+        ValueError: if `learning_rate` is not positive or `warmup_steps` is negative.
+
     Example:
 
     >>> schedule = keras_memvit.recipes.WarmupCosine(0.5, total_steps=100)

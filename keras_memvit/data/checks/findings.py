@@ -132,6 +132,15 @@ class DataCheck:
         tiny_classes: list of `TinyClass`.
         odd_sizes: list of `OddSize`.
         left_out: list of `(path, reason)`: what was not looked at.
+
+    Example:
+
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> images = rng.integers(0, 256, (4, 20, 20), "uint8")
+    >>> found = keras_memvit.data.check((images, [0, 1, 0, 1]), min_images=2)
+    >>> found.num_findings, found.counts
+    (0, {'all': {'0': 2, '1': 2}})
     """
 
     counts: dict[str, dict[str, int]]
