@@ -28,6 +28,16 @@ VARIANTS = {
 }
 
 
+def pytest_collection_modifyitems(items):
+    """What knows no backend runs on one."""
+    if keras.backend.backend() == "torch":
+        return
+    elsewhere = pytest.mark.skip(reason="knows no backend: runs on torch")
+    for item in items:
+        if item.get_closest_marker("backend_free"):
+            item.add_marker(elsewhere)
+
+
 def randomize(model, seed=0):
     """Gives every weight a random value of the scale that training leaves."""
     rng = np.random.default_rng(seed)

@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 import keras_memvit
 from keras_memvit.cli.app import app
 
+pytestmark = pytest.mark.backend_free
+
 COLOURS = {"blue": (40, 60, 220), "red": (220, 50, 40)}
 VERBS = ["train", "predict", "evaluate", "check"]
 VERBS += ["inspect", "export", "compare", "push"]

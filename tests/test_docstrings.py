@@ -19,13 +19,14 @@ import keras_memvit
 from keras_memvit.recipes import candidates
 from keras_memvit.tasks import readout_names
 
+pytestmark = pytest.mark.backend_free
+
 PUBLIC = public_objects()
 BLOCKS = {  # examples of `>>>` run in test_package.py
     name: found.group(1)
     for name, value in PUBLIC.items()
     if (found := re.search(r"```python\n(.*?)```", inspect.getdoc(value) or "", re.S))
 }
-# On every backend a TensorFlow process writes these files: shown on its own alone.
 EXPORTS = ("keras_memvit.export_onnx", "keras_memvit.export_saved_model")
 HEADINGS = "Args|Call arguments|Returns|Raises|Attributes|Example|Reference"
 
@@ -202,8 +203,6 @@ def test_the_example_runs(name, desk, monkeypatch, tmp_path, request):
     folder, scope = desk
     scope = dict(scope)
     if name in EXPORTS:
-        if keras.backend.backend() != "tensorflow":
-            pytest.skip("the artefact is TensorFlow's from every backend: run there")
         pytest.importorskip("tensorflow_serving")
         pytest.importorskip("tf2onnx")
     if name == "keras_memvit.push_task":

@@ -30,6 +30,7 @@ from keras_memvit.rivals import RIVALS
 SMOKE = ["table2", "--smoke", "--regimes"]
 
 
+@pytest.mark.backend_free
 def test_the_command_writes_table_csv_and_plots(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     command = [*SMOKE, "head", "class", "deep", "masked:2", "--output", str(tmp_path)]
@@ -74,6 +75,7 @@ def test_the_command_writes_table_csv_and_plots(tmp_path, capsys):
         table2.run(parse([*command, "--optimizer", "sgd"]))
 
 
+@pytest.mark.backend_free
 def test_a_killed_run_goes_on(tmp_path):
     command = [*SMOKE, "head", "masked", "--output", str(tmp_path)]
     with subprocess.Popen(

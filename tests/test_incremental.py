@@ -285,6 +285,7 @@ def times(folder):
     return {p: p.stat().st_mtime_ns for p in folder.rglob("*.safetensors")}
 
 
+@pytest.mark.backend_free
 def test_a_killed_run_goes_on(finished):
     output, command, killed, rows = finished
     assert killed["cells"] and killed["tasks"] and not killed["table"]
@@ -300,6 +301,7 @@ def test_a_killed_run_goes_on(finished):
         incremental.run(parse([*command, "--readout", "deep"]))
 
 
+@pytest.mark.backend_free
 def test_the_command_writes_table_csv_and_plot(finished):
     output, _, _, rows = finished
     assert [row["method"] for row in rows] == list(learners.METHODS)
@@ -330,6 +332,7 @@ def test_the_command_writes_table_csv_and_plot(finished):
     assert (output / "accuracy_by_step.svg").stat().st_size > 1000
 
 
+@pytest.mark.backend_free
 def test_a_task_is_trained_on_its_own_classes_alone(tmp_path):
     command = [*SMOKE[:2], "--readout", "class_token", "--methods", "unify_max"]
     args = parse([*command, "--output", str(tmp_path)])

@@ -11,7 +11,10 @@ from test_kills import load
 from test_kills import run  # noqa: F401 (a fixture)
 from test_kills import whole_run
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forks")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forks"),
+    pytest.mark.backend_free,
+]
 
 
 @pytest.mark.parametrize(

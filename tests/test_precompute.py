@@ -288,6 +288,7 @@ def write_in_process(folder, kill_after=None):
     return written
 
 
+@pytest.mark.backend_free
 def test_a_killed_precompute_goes_on_where_it_stopped(tmp_path):
     killed = write_in_process(tmp_path, kill_after=2)
     assert killed == ["view0-00000", "view0-00001"]

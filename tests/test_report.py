@@ -25,6 +25,8 @@ from keras_memvit.report.pictures import attention_maps
 from keras_memvit.report.pictures import data_uri
 from keras_memvit.report.pictures import drawn_over
 
+pytestmark = pytest.mark.backend_free
+
 HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "a & {{ b }}"]
 SPACE = "\N{NO-BREAK SPACE}"
 WIDTHS = (1280, 390)

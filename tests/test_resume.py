@@ -8,6 +8,7 @@ import sys
 
 import keras
 import numpy as np
+import pytest
 from processes import TESTS
 
 # Prints a line a step; saves the losses and the final values when it ends.
@@ -83,6 +84,7 @@ def train(folder, result, kill_at=None):
     return code
 
 
+@pytest.mark.backend_free
 def test_a_killed_training_ends_where_an_uninterrupted_one_does(tmp_path):
     assert train(tmp_path / "whole", tmp_path / "whole.json") == 0
     killed = train(tmp_path / "backup", tmp_path / "resumed.json", kill_at=(2, 4))
