@@ -4,6 +4,8 @@ Imports any room but `experiments`; `report` where a task is learned.
 """
 
 from keras_memvit.recipes.candidates import Candidate
+from keras_memvit.recipes.few_shot import few_shot
+from keras_memvit.recipes.few_shot_result import FewShotResult
 from keras_memvit.recipes.learn import learn
 from keras_memvit.recipes.learn_result import LearnResult
 from keras_memvit.recipes.resume import resume
@@ -17,12 +19,14 @@ from keras_memvit.training.schedules import paper_optimizer
 
 __all__ = [
     "Candidate",
+    "FewShotResult",
     "LearnResult",
     "SweepResult",
     "TaskEarlyStopping",
     "WarmupCosine",
     "adamw_optimizer",
     "baseline",
+    "few_shot",
     "learn",
     "paper_optimizer",
     "resume",
