@@ -75,8 +75,9 @@ def few_shot(
     Example:
 
     ```python
-    store = keras_memvit.precompute(backbone, (images, labels), "states")
-    print(keras_memvit.recipes.few_shot(backbone, store, shots=(1, 5), ways=5))
+    store = keras_memvit.precompute(backbone, (pictures, labels), "few_states")
+    options = {"ways": 2, "episodes": 50, "methods": ["mean", "ridge"]}
+    print(keras_memvit.recipes.few_shot(backbone, store, shots=(1, 5), **options))
     ```
 
     Reference:

@@ -25,6 +25,17 @@ class FewShotResult:
         num_queries: int, queries a class at most.
         backbone: str, what the frozen states are of: its width, depth and
             fingerprint.
+
+    Example:
+
+    ```python
+    options = {"episodes": 50, "methods": ["mean", "ridge"]}
+    result = keras_memvit.recipes.few_shot(
+        backbone, (pictures, labels), shots=1, **options
+    )
+    print(result)
+    print(result.accuracies["ridge", 1].mean())
+    ```
     """
 
     table: list[dict[str, Any]]
