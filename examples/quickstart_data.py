@@ -37,8 +37,23 @@ def faces(size, num_train=None, num_test=None, seed=0):
     from skimage.data import lfw_subset
 
     images = _resize_gray(lfw_subset(), size)
-    names, labels = ["no face", "face"], np.repeat([1, 0], 100)
+    names, labels = ["face", "no face"], np.repeat([0, 1], 100)
     return split("faces", names, images, labels, num_train, num_test, seed)
+
+
+def location(size, num_train=None, num_test=None, seed=0):
+    """Where a shape is: 16 columns, one class each. Generated, see structured_data."""
+    import structured_data
+
+    count = structured_data.BINS
+    labels = np.arange((num_train or 640) + (num_test or 192)) % count
+    images = [
+        structured_data.location(np.random.default_rng([seed, i]), label, size)
+        for i, label in enumerate(labels)
+    ]
+    images = np.stack([np.asarray(image) for image in images])
+    names = [f"column {k + 1:02d}" for k in range(count)]
+    return split("location", names, images, labels, num_train, num_test, seed)
 
 
 def folder(path, size, num_train=None, num_test=None, seed=0):

@@ -1,13 +1,13 @@
-"""Serve the quickstart's two tasks: one SavedModel, queried with JPEG files.
+"""Serve the quickstart's tasks: one SavedModel, queried with JPEG files.
 
     python examples/serve.py
 
-takes `digits.keras` and `faces.keras` from the quickstart's output, and runs the
-quickstart first if they are not there. The two models become one, which is
-exported to `saved_models/people/<next version>` and queried as a server would:
-in a process that cannot import Keras, by file contents alone. The README says
-how to start TensorFlow Serving on the same folder. KERAS_BACKEND chooses the
-backend that trains and exports; what is exported is TensorFlow's in any case.
+takes `quickstart.keras` from the quickstart's output, and runs the quickstart first
+if it is not there. The model of all tasks is exported to
+`saved_models/people/<next version>` and queried as a server would: in a process that
+cannot import Keras, by file contents alone. The README says how to start TensorFlow
+Serving on the same folder. KERAS_BACKEND chooses the backend that trains and exports;
+what is exported is TensorFlow's in any case.
 """
 
 import argparse
@@ -15,12 +15,9 @@ import pathlib
 import subprocess
 import sys
 
-import keras
 from PIL import Image
 
 import keras_memvit
-
-TASKS = ("digits", "faces")
 
 QUERY = """
 import sys
@@ -47,9 +44,7 @@ for i, file in enumerate(files):
 
 def main():
     args = parse_args()
-    models = load_models(args)
-    model = keras_memvit.concatenate(models)
-    folder = keras_memvit.export_saved_model(model, args.export)
+    folder = keras_memvit.export_saved_model(load_model(args), args.export)
     files = args.images or write_jpegs(args.output)
     subprocess.run([sys.executable, "-c", QUERY, str(folder), *files], check=True)
 
@@ -68,14 +63,14 @@ def parse_args():
     return parser.parse_args()
 
 
-def load_models(args):
-    """The quickstart's models, trained now if need be."""
-    files = [args.output / f"{task}.keras" for task in TASKS]
-    if not all(file.exists() for file in files):
+def load_model(args):
+    """The quickstart's model of all tasks, trained now if need be."""
+    file = args.output / "quickstart.keras"
+    if not file.exists():
         quickstart = pathlib.Path(__file__).with_name("quickstart.py")
         options = ["--output", str(args.output), *(["--short"] if args.short else [])]
         subprocess.run([sys.executable, str(quickstart), *options], check=True)
-    return [keras.saving.load_model(file) for file in files]
+    return keras_memvit.load_model(file)
 
 
 def write_jpegs(folder):

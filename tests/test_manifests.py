@@ -244,7 +244,13 @@ def test_arrays_of_each_kind():
     assert set(found.train[0][1]) == {"a", "b"}
     found = load((images, np.arange(10)), kind="regression", **OPTIONS)
     assert found.tasks[0].kind == "regression"
+    names = np.array(["b", "a", "", "b", "a", "b", "a", "b", "a", "b"])
+    for words in (names, names.astype(object)):
+        (task,) = load((images, words), **OPTIONS).tasks
+        assert task.class_names == ("a", "b")
     for labels, kind, message in (
+        (np.full(10, ""), "auto", "strings that are not all empty"),
+        (np.array([1, "a"] * 5, dtype=object), "auto", "integers or strings"),
         (rows + 1, "auto", r"integers of shape \(10,\)"),
         (values, "multi_label", r"0, 1 or -1 \(not known\) of shape \(10, C\)"),
         (np.full(10, np.inf), "auto", "finite numbers, or NaN for no label"),

@@ -17,8 +17,9 @@ def from_arrays(images, labels, kind="auto"):
 
     Args:
         images: uint8 `(n, h, w, 3)` or `(n, h, w)`.
-        labels: ints `(n,)` are classes, rows `(n, C)` of 0, 1 and -1 several
-            answers, floats `(n,)` or `(n, C)` values; or a dict of such by task name.
+        labels: ints or strings `(n,)` are classes (-1 or "" for none), rows `(n, C)`
+            of 0, 1 and -1 several answers, floats `(n,)` or `(n, C)` values; or a
+            dict of such by task name.
         kind: `"auto"`, a kind of `TaskSpec`, or a dict of such by task name.
     """
     images = np.asarray(images)
@@ -53,6 +54,8 @@ def label_of_arrays(name, values, count, kind):
         floats = values.dtype.kind == "f"
         kind = "multi_label" if rows else "regression" if floats else "single_label"
     if kind == "single_label":
+        if values.dtype.kind in "UO" and values.shape == (count,):
+            return _named_classes(name, values)
         if values.shape != (count,) or not whole:
             raise _wrong(name, f"integers of shape ({count},)", values)
         number = int(values.max()) + 1 if count else 0
@@ -75,6 +78,17 @@ def label_of_arrays(name, values, count, kind):
     if not legal or not np.isin(values, (-1, 0, 1)).all():
         raise _wrong(name, f"0, 1 or -1 (not known) of shape ({count}, C)", values)
     return TaskSpec(name, values.shape[1], kind=kind), list(values.astype("float32"))
+
+
+def _named_classes(name, values):
+    if not all(isinstance(value, str) for value in values):
+        raise _wrong(name, "integers or strings", values)
+    names = sorted(set(values) - {""})
+    number = {"": -1} | {each: i for i, each in enumerate(names)}
+    if not names:
+        raise _wrong(name, "strings that are not all empty", values)
+    spec = TaskSpec(name, len(names), class_names=list(map(str, names)))
+    return spec, [number[value] for value in values]
 
 
 def _wrong(name, legal, values):

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_memvit.training.labels import UNLABELLED
+
 
 def in_classes(kind):
     """Refuses any kind but classes, where the source can have no other."""
@@ -73,6 +75,9 @@ def split_by_class(examples, share, rng):
     """The same share of every class, at least one example, on either side."""
     train, held_out = [], []
     for label, group in _by_class(examples).items():
+        if label == UNLABELLED and len(group) < 2:
+            train += group
+            continue
         if len(group) < 2:
             raise ValueError(
                 "`source` must have at least two images of every class, to train and "
