@@ -33,8 +33,9 @@ SMOKE = ["table2", "--smoke", "--regimes"]
 @pytest.mark.backend_free
 def test_the_command_writes_table_csv_and_plots(tmp_path, capsys):
     pytest.importorskip("matplotlib")
-    command = [*SMOKE, "head", "class", "deep", "masked:2", "--output", str(tmp_path)]
-    rows = table2.run(parse(command))
+    regimes = ["head", "class", "deep", "masked:2", "learn"]
+    command = [*SMOKE, *regimes, "--output", str(tmp_path)]
+    *rows, learned = found = table2.run(parse(command))
     assert [(row["regime"], row["cells"]) for row in rows] == [
         ("head", 0),
         ("class", 0),
@@ -46,16 +47,20 @@ def test_the_command_writes_table_csv_and_plots(tmp_path, capsys):
         seeds = 1 if row["regime"] == "class" else 2
         assert len(row["accuracies"]) == seeds and row["learning_rate"] in (0.03, 0.1)
         np.testing.assert_allclose(row["mean"], np.mean(row["accuracies"]))
+    # `recipes.learn` chooses a rate or needs none.
+    assert learned["regime"] == "learn" and learned["learning_rate"] is None
+    assert [type(chosen) for chosen in learned["chosen"]] == [str, str]
+    assert learned["chosen"][0] in capsys.readouterr().out
     # Three classes of coloured noise are easy.
-    assert all(row["mean"] > 0.8 for row in rows)
+    assert all(row["mean"] > 0.8 for row in found)
     changes = {row["regime"]: row["output_change"] for row in rows}
     assert changes["head"] is None and changes["deep"] == 0.0 and changes["class"] > 0
     counts = {(row["regime"], row["cells"]): row["parameters"] for row in rows}
     assert counts["class", 0] == 32 + 33 * 3
     assert counts["deep", 1] == 32 + 2 * 32 + 2 * 32 + (3 * 32 + 1) * 3
     with open(tmp_path / "table.csv") as file:
-        found = [float(row["mean"]) for row in csv.DictReader(file)]
-    np.testing.assert_allclose(found, [row["mean"] for row in rows])
+        means = [float(row["mean"]) for row in csv.DictReader(file)]
+    np.testing.assert_allclose(means, [row["mean"] for row in found])
     table = (tmp_path / "table.md").read_text()
     assert "base tokens: 0.0" in table and "| CIFAR-100 | 91.8 |" in table
     for name in (
@@ -67,7 +72,7 @@ def test_the_command_writes_table_csv_and_plots(tmp_path, capsys):
         assert (tmp_path / name).stat().st_size > 1000
     # Once more: nothing is trained again, and the answers are the same.
     times = {p: p.stat().st_mtime_ns for p in (tmp_path / "cells").iterdir()}
-    assert table2.run(parse(command)) == rows
+    assert table2.run(parse(command)) == found
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cells").iterdir()} == times
     with pytest.raises(ValueError, match=r"differ in \['batch_size'\]"):
         table2.run(parse([*command, "--batch-size", "7"]))

@@ -55,7 +55,8 @@ def test_the_loss_is_the_mean_over_labelled_examples(images):
 
 def test_columns_without_a_label_are_not_trained(images):
     """Of rows of yes and no; an example's loss is the mean over the others."""
-    metrics = ["accuracy", "mse", keras.metrics.Precision(), "auc", "recall"]
+    precision = keras.metrics.Precision(name="precision")
+    metrics = ["accuracy", "mse", precision, "auc", "recall"]
     metrics += [keras.metrics.F1Score(threshold=0.5, average="macro")]
     metrics += [keras.metrics.Recall(class_id=2, name="third")]
     model = start_tasks({"a": 3}, still(), loss=binary(), metrics=metrics)

@@ -12,7 +12,8 @@ OPTIMIZERS = ("adamw", "sgd")
 class Regime:
     """One way to learn a task.
 
-    It is one of three: a rival, masked tasks, or else memory that all tokens see.
+    It is one of four: a rival, masked tasks, what `recipes.learn` chooses, or else
+    memory that all tokens see.
 
     Attributes:
         name: str, as the command takes it.
@@ -24,6 +25,7 @@ class Regime:
         adamw, sgd: tuples of learning rates to try; None = not with this one.
         head_rate: float. The factor of the head's learning rate.
         weight_decay: float, AdamW's.
+        learned: bool. Whether `recipes.learn` chooses all of it.
         with_cells: bool. Whether it has a number of memory tokens a layer.
         from_stores: bool. Whether it trains without images.
     """
@@ -36,6 +38,7 @@ class Regime:
     sgd: tuple = (0.01, 0.03, 0.1)
     head_rate: float = 1.0
     weight_decay: float = 0.01
+    learned: bool = False
     with_cells: bool = False
     from_stores: bool = False
     options: dict | None = None
@@ -152,6 +155,14 @@ _ROWS = (
             ("grouped", "grouped connections"),
             ("bottleneck", "bottlenecks"),
         )
+    ),
+    Regime(
+        "learn",
+        "chosen by `recipes.learn`",
+        learned=True,
+        adamw=(None,),  # the rate is chosen there, too
+        sgd=(None,),
+        from_stores=True,
     ),
 )
 REGIMES = {regime.name: regime for regime in _ROWS}

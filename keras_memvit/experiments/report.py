@@ -56,10 +56,8 @@ def percent(row):
 
 def line(row):
     """One result as it comes in."""
-    return (
-        f"{label(row)}: {percent(row)} % "
-        f"(learning rate {row['learning_rate']}, {row['parameters']:,} parameters)"
-    )
+    how = ", ".join(row.get("chosen", [f"learning rate {row['learning_rate']}"]))
+    return f"{label(row)}: {percent(row)} % ({how}, {row['parameters']:,} parameters)"
 
 
 def write(output, rows, facts):

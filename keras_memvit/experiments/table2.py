@@ -18,6 +18,7 @@ from keras_memvit.experiments.smoke import smoke_backbone
 from keras_memvit.experiments.smoke import smoke_data
 from keras_memvit.experiments.training import Splits
 from keras_memvit.experiments.training import train_alone
+from keras_memvit.experiments.training import train_learned
 from keras_memvit.experiments.training import train_masked
 from keras_memvit.files.atomic import write_json
 from keras_memvit.models.build import build
@@ -73,7 +74,9 @@ def run(args):
 
 def _cell(backbone, splits, regime, cells, output, args):
     """One cell of the table: the best rate by validation, then all seeds."""
-    rates = args.learning_rates or regime.rates(args.optimizer)
+    rates = regime.rates(args.optimizer)
+    if not regime.learned:
+        rates = args.learning_rates or rates
     path = output / "cells" / f"{regime.name}-{cells}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     done = json.loads(path.read_text()) if path.exists() else {}
@@ -92,11 +95,15 @@ def _cell(backbone, splits, regime, cells, output, args):
             done.update({key(*c): result for c, result in zip(missing, found)})
             write_json(path, done)
         for rate, seed in missing if not regime.masked else ():
-            epochs = args.epochs if regime.from_stores else args.image_epochs
-            options = (epochs, args.optimizer, args.dtype)
-            done[key(rate, seed)] = train_alone(
-                backbone, splits, regime, cells, rate, seed, *options
-            )
+            if regime.learned:
+                found = train_learned(backbone, splits, seed, output, args)
+            else:
+                epochs = args.epochs if regime.from_stores else args.image_epochs
+                options = (epochs, args.optimizer, args.dtype)
+                found = train_alone(
+                    backbone, splits, regime, cells, rate, seed, *options
+                )
+            done[key(rate, seed)] = found
             write_json(path, done)
 
     train([(rate, 0) for rate in rates])
@@ -114,6 +121,7 @@ def _cell(backbone, splits, regime, cells, output, args):
         "accuracies": accuracies,
         "parameters": results[0]["parameters"],
         "output_change": results[0].get("output_change"),
+        **({"chosen": [r["chosen"] for r in results]} if regime.learned else {}),
     }
 
 

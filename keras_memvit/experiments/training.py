@@ -6,9 +6,11 @@ import keras
 import numpy as np
 
 from keras_memvit.backbones.convert import convert
+from keras_memvit.data import LabelledImages
 from keras_memvit.experiments.forgetting import output_change
 from keras_memvit.models.build import build
 from keras_memvit.models.compose import rename
+from keras_memvit.recipes.learn import learn
 from keras_memvit.rivals.baseline import baseline
 from keras_memvit.rivals.rival import Rival
 from keras_memvit.tasks.spec import TaskSpec
@@ -121,6 +123,44 @@ def train_alone(
         frozen, _ = convert(backbone, dtype=dtype)
         found["output_change"] = output_change(frozen, model, splits.test[0][0])
     return found
+
+
+def train_learned(backbone, splits, seed, output, args):
+    """What `recipes.learn` makes of the training and the validation part.
+
+    Args:
+        backbone: a `ViTBackbone`.
+        splits: `Splits`; `learn` judges by the validation part, too.
+        seed: int.
+        output: the folder, which keeps the frozen states and finished candidates.
+        args: the command's arguments.
+
+    Returns:
+        A dict as of `train_masked`, and `chosen`, the candidate in words.
+    """
+    names = [str(label) for label in range(splits.num_classes)]
+    result = learn(
+        LabelledImages(splits.train, splits.validation, names, []),
+        backbone,
+        name="task",
+        budget={"candidates": 2} if args.smoke else None,
+        seed=seed,
+        epochs=args.epochs,
+        cache=output / "learn",
+        report=False,
+        verbose=0,
+    )
+    store = splits.stores["test"]
+    options = {"batch_size": args.batch_size, "verbose": 0}
+    logits = result.model.predict(store.with_labels({}), **options)["task"]
+    right = logits.argmax(axis=-1) == store.targets["labels"]
+    return {
+        "validation": result.val_score,
+        "test": float(np.mean(right)),
+        "parameters": result.model.task_layers["task"].count_params(),
+        "output_change": output_change(backbone, result.model, splits.test[0][0]),
+        "chosen": result.candidate.words,
+    }
 
 
 def _features(splits):
