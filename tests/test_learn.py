@@ -8,8 +8,10 @@ from conftest import make_backbone
 
 import keras_memvit
 from keras_memvit.recipes import Candidate
+from keras_memvit.recipes import fixed
 from keras_memvit.recipes import learn
 from keras_memvit.recipes import trials
+from keras_memvit.recipes.candidates import RIDGE
 from keras_memvit.recipes.ridge import fit_ridge
 from keras_memvit.recipes.temperature import fit_temperature
 
@@ -96,6 +98,29 @@ def test_where_a_class_has_few_images_all_are_judged(quickly):
     shares = {row["val_accuracy"] * 12 for row in result.table}
     assert all(abs(share - round(share)) < 1e-6 for share in shares)
     assert max(shares) >= 10
+
+
+def test_a_single_candidate_is_trained_on_every_image(tmp_path, quickly):
+    backbone = make_backbone(num_layers=1)
+    options = quickly | {"candidates": SIDE, "output": tmp_path / "tasks"}
+    result = learn(pictures(), backbone, name="colour", **options)
+    (row,) = result.table
+    assert row.keys() == {"candidate", "learning_rate", "epochs", "bytes"}
+    assert (row["candidate"], row["epochs"], result.num_images) == ("side", 4, 60)
+    assert result.val_score is None and result.evidence is None
+    assert "side, trained on all of them." in str(result)
+    assert result.path.exists() and not (tmp_path / "tasks" / "report.html").exists()
+    images, labels = pictures(seed=1)
+    logits = result.model.predict(images, verbose=0)["colour"]
+    assert np.mean(logits.argmax(-1) == labels) > 0.9
+    head = learn(pictures(), backbone, **quickly | {"candidates": RIDGE})
+    assert head.table[0]["candidate"] == "ridge head" and head.val_accuracy is None
+    with pytest.raises(ValueError, match="`report=True` needs held-out images"):
+        learn(pictures(), backbone, report=True, **options)
+
+
+def test_the_fixed_recipe_is_one_candidate():
+    assert isinstance(fixed(), Candidate) and fixed().learning_rate > 0
 
 
 def test_a_budget_bounds_bytes_candidates_and_seconds(quickly):

@@ -6,6 +6,7 @@ Imports any room but `experiments`; `report` where a task is learned.
 from keras_memvit.recipes.candidates import Candidate
 from keras_memvit.recipes.few_shot import few_shot
 from keras_memvit.recipes.few_shot_result import FewShotResult
+from keras_memvit.recipes.fixed import fixed
 from keras_memvit.recipes.learn import learn
 from keras_memvit.recipes.learn_result import LearnResult
 from keras_memvit.recipes.resume import resume
@@ -27,6 +28,7 @@ __all__ = [
     "adamw_optimizer",
     "baseline",
     "few_shot",
+    "fixed",
     "learn",
     "paper_optimizer",
     "resume",

@@ -71,22 +71,26 @@ AUTO = (
 
 
 def parse_candidates(candidates, backbone, num_classes, budget, kind="single_label"):
-    """The candidates within the budget, the ridge head first.
+    """The candidates within the budget, the ridge head first; or a single one.
 
     Raises:
-        ValueError: if `candidates` is neither `"auto"` nor a sequence of
-            `Candidate`, or the budget has room for none.
+        ValueError: if `candidates` is neither `"auto"` nor a `Candidate` or a
+            sequence of them, or the budget has room for none.
     """
+    alone = isinstance(candidates, Candidate)
     if isinstance(candidates, str) and candidates == "auto":
         candidates = AUTO
+    elif alone:
+        candidates = [candidates]
     if isinstance(candidates, str) or not all(
         isinstance(c, Candidate) for c in candidates
     ):
         raise ValueError(
-            "`candidates` must be 'auto' or a list of `recipes.Candidate`. "
+            "`candidates` must be 'auto', a `recipes.Candidate` or a list of them. "
             f"Received: candidates={candidates!r}"
         )
-    candidates = [RIDGE, *(c for c in candidates if c.learning_rate is not None)]
+    if not alone:
+        candidates = [RIDGE, *(c for c in candidates if c.learning_rate is not None)]
     limit = budget.get("bytes", float("inf"))
     sizes = [file_bytes(c, backbone, num_classes, kind) for c in candidates]
     found = [c for c, size in zip(candidates, sizes) if size <= limit]

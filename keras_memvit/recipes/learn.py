@@ -21,8 +21,9 @@ from keras_memvit.recipes.candidates import RIDGE
 from keras_memvit.recipes.candidates import Candidate
 from keras_memvit.recipes.candidates import file_bytes
 from keras_memvit.recipes.candidates import parse_candidates
+from keras_memvit.recipes.choice import choose
+from keras_memvit.recipes.choice import take
 from keras_memvit.recipes.digest import digest
-from keras_memvit.recipes.evidence import evidence_of
 from keras_memvit.recipes.folds import choose_folds
 from keras_memvit.recipes.learn_result import LearnResult
 from keras_memvit.recipes.learned_task import all_examples
@@ -38,8 +39,6 @@ from keras_memvit.recipes.trials import Trials
 from keras_memvit.recipes.trials import train
 from keras_memvit.states.writer import precompute
 
-FIRST_EPOCHS = 5  # of every candidate; the best are trained for as long as asked
-FINALISTS = 2
 BATCH_SIZE = 32
 
 
@@ -49,7 +48,7 @@ def learn(
     *,
     name: str | None = None,
     output: str | os.PathLike | None = None,
-    candidates: str | Sequence[Candidate] = "auto",
+    candidates: str | Candidate | Sequence[Candidate] = "auto",
     kind: str = "auto",
     budget: Any = None,
     seed: int = 0,
@@ -69,7 +68,8 @@ def learn(
     held-out images than the ridge head, which is a candidate too.
 
     Where a class has fewer than five held-out images, every image is held out in turn
-    (up to five folds), also side by side in one model.
+    (up to five folds), also side by side in one model. Where `candidates` is one
+    `Candidate` and no list, as of `recipes.fixed()`, nothing is held out or compared.
 
     Stopped at any moment, the next call with the same arguments finds the store
     and the candidates that were done.
@@ -84,7 +84,8 @@ def learn(
             the source folder's or file's, else `"task"`.
         output: optional folder: gets `<name>.safetensors`, `<name>.json`, the
             table, and `report.html`.
-        candidates: `"auto"`, or a list of `Candidate`. The ridge head is always tried.
+        candidates: `"auto"`, or a list of `Candidate`, beside which the ridge head is
+            always tried; or a single `Candidate`, which is trained on every image.
         kind: `"auto"`, as `data.load` finds it, or a kind of `TaskSpec`.
         budget: None; a number of seconds after which no further candidate is begun; a
             string such as `"200kB"`, the most that the task's tensors may take; or a
@@ -129,7 +130,8 @@ def learn(
         name = task.name
     name = task_name(name, source)
     num_classes, kind = task.num_classes, task.kind
-    wanted = wanted and can_report(report, kind)
+    alone = isinstance(candidates, Candidate)
+    wanted = wanted and can_report(report, kind, held_out=not alone)
     candidates = parse_candidates(candidates, backbone, num_classes, budget, kind)
     spec_of = {
         "num_classes": num_classes,
@@ -148,8 +150,8 @@ def learn(
     store = precompute(
         backbone, images.ordered(), cache / "stores" / key, verbose=verbose
     )
-    folds = choose_folds(labels, held_out, seed, kind)
     options = {"seed": seed, "batch_size": BATCH_SIZE, "progress": progress}
+    folds = choose_folds(labels, held_out, seed, kind)
     made_of = (key, labels, folds.fold, seed, keras.backend.backend())
     made_of += () if kind == "single_label" else (kind,)
     folder = cache / "learn" / digest(*made_of)
@@ -157,41 +159,42 @@ def learn(
         backbone, store, labels, folds, num_classes, folder, kind, **options
     )
     ridge = RidgeHead(backbone, store, seed)
-    trials.add(RIDGE, ridge.held_out(labels, folds, num_classes, kind))
-    progress.say(
-        f"{len(candidates)} candidates, judged by {len(folds.judged)} held-out images"
-    )
-    seconds = budget.get("seconds", float("inf"))
-    _try_all(trials, candidates, epochs, begun + seconds, progress)
+    if alone:
+        choice = take(candidates[0], epochs)
+    else:
+        trials.add(RIDGE, ridge.held_out(labels, folds, num_classes, kind))
+        judges = f"{len(folds.judged)} held-out images"
+        progress.say(f"{len(candidates)} candidates, judged by {judges}")
+        deadline = begun + budget.get("seconds", float("inf"))
+        how = (images.examples, progress)
+        choice = choose(trials, candidates, epochs, deadline, *how)
 
-    best, *_ = order = trials.ordered()
+    best = choice.candidate
     progress.say(f"{best.words}: on all {len(labels)} images")
     spec = best.spec(name, **spec_of)
     if best.learning_rate is None:
         model = ridge.model(backbone, spec, labels)
     else:
-        targets = {name: labels}
-        length = trials.epochs[best]
+        targets, length = {name: labels}, choice.epochs
         progress.plan(trials.cost(1, length))
         model = train(backbone, [spec], [best], store, targets, length, **options)
         progress.close()
-    temperature = trials.temperature(best)
     if kind != "regression":
-        _divide_head(model.task_layers[name], temperature)
-    sizes = [file_bytes(c, backbone, num_classes, kind) for c in order]
+        _divide_head(model.task_layers[name], choice.temperature)
+    sizes = [file_bytes(c, backbone, num_classes, kind) for c in choice.ordered]
     result = LearnResult(
         name=name,
         model=model,
         candidate=best,
-        table=[_row(trials, c, size) for c, size in zip(order, sizes)],
-        val_accuracy=-trials.rank(best)[0] if kind == "single_label" else None,
-        temperature=temperature,
+        table=[row | {"bytes": size} for row, size in zip(choice.table, sizes)],
+        val_accuracy=choice.table[0].get("val_accuracy"),
+        temperature=choice.temperature,
         class_names=list(task.class_names or ()),
         num_images=len(labels),
         skipped=found.skipped,
         backbone=handle,
         base_difference=model.verify_unchanged(images[0][0])["base"],
-        evidence=evidence_of(trials, best, RIDGE, images.examples),
+        evidence=choice.evidence,
         kind=kind,
     )
     if output is not None:
@@ -202,42 +205,6 @@ def learn(
         progress.say("checking the images and writing the report")
         write_report(result, found, ridge.features)
     return result
-
-
-def _try_all(trials, candidates, epochs, deadline, progress):
-    """All candidates for a few epochs, the best of them for as long as asked."""
-    left = [c for c in candidates if c.learning_rate is not None]
-    for length in sorted({min(FIRST_EPOCHS, epochs), epochs}):
-        groups = _groups(left)
-        finals = min(FINALISTS, len(left)) if length < epochs else 0
-        later = trials.cost(finals, epochs) + trials.cost(1, epochs)
-        for i, group in enumerate(groups):
-            if time.monotonic() < deadline:
-                progress.say(f"{', '.join(c.words for c in group)}: {length} epochs")
-                here = sum(trials.cost(len(g), length) for g in groups[i:])
-                progress.plan(here + later)
-                trials.run(group, length)
-        left = [c for c in trials.ordered() if c in left][:FINALISTS]
-
-
-def _row(trials, candidate, size):
-    score, loss = trials.rank(candidate)
-    return {
-        "candidate": candidate.words,
-        "learning_rate": candidate.learning_rate,
-        "epochs": trials.epochs[candidate],
-        f"val_{trials.scoring.metric}": -score,
-        "val_loss": loss,
-        "bytes": size,
-    }
-
-
-def _groups(candidates):
-    """Candidates by weight decay: those of one can be tasks of one model."""
-    groups = {}
-    for candidate in candidates:
-        groups.setdefault(candidate.weight_decay, []).append(candidate)
-    return list(groups.values())
 
 
 def _divide_head(layer, temperature):

@@ -26,10 +26,11 @@ class LearnResult:
             `val_mean_average_precision`, of a regression `val_r2`), `val_loss` (at its
             best temperature; of a regression the mean absolute error), `bytes` of its
             task file. Those that were dropped after the first epochs have fewer
-            `epochs`.
+            `epochs`. A single candidate has none of the `val_` columns.
         val_accuracy: float, of the chosen candidate, on images that it did not train
             on then. They chose it, so it is a little higher than on further images.
-            None of other kinds, whose `val_score` is the table's.
+            None of other kinds, whose `val_score` is the table's, and where no image
+            was held out.
         temperature: float. What the head was divided by, so that probabilities are
             calibrated.
         class_names: list of str, by label.
@@ -40,6 +41,7 @@ class LearnResult:
         path: the task file, or None.
         evidence: `Evidence`, the answers to held-out images and the learning curves:
             what `keras_memvit.report` shows. It holds the images' readers, not images.
+            None where no image was held out.
         kind: str, of the task.
         check: `DataCheck` of the images, where a report was written, else None.
 
@@ -73,27 +75,35 @@ class LearnResult:
         return SCORING[self.kind].metric
 
     @property
-    def val_score(self) -> float:
-        """The chosen candidate's `metric` on the held-out images."""
-        return self.table[0][f"val_{self.metric}"]
+    def val_score(self) -> float | None:
+        """The chosen candidate's `metric` on the held-out images, if there were any."""
+        return self.table[0].get(f"val_{self.metric}")
 
     check: DataCheck | None = None
 
     def __str__(self) -> str:
         count = self.model.task_layers[self.name].spec.num_classes
-        noun, score = {
-            "single_label": ("classes", f"{100 * self.val_score:.1f} %"),
-            "multi_label": ("labels", f"mean average precision {self.val_score:.3f}"),
-            "regression": ("values", f"R2 {self.val_score:.3f}"),
-        }[self.kind]
+        noun = {"single_label": "classes", "multi_label": "labels"}
+        noun = noun.get(self.kind, "values")
         chosen = (
-            f"'{self.name}': {count} {noun}, {self.num_images} "
-            f"images. Chosen: {self.candidate.words}, {score} "
-            f"on the held-out images that chose it. Base outputs differ by "
-            f"{self.base_difference}."
+            f"'{self.name}': {count} {noun}, {self.num_images} images. "
+            f"{self._choice_in_words()} Base outputs differ by {self.base_difference}."
         )
         saved = f"\nSaved as {self.path}" if self.path else ""
         return f"{text_table(self.table)}\n{chosen}{saved}"
+
+    def _choice_in_words(self):
+        if self.val_score is None:
+            return f"{self.candidate.words}, trained on all of them."
+        score = {
+            "single_label": f"{100 * self.val_score:.1f} %",
+            "multi_label": f"mean average precision {self.val_score:.3f}",
+            "regression": f"R2 {self.val_score:.3f}",
+        }[self.kind]
+        return (
+            f"Chosen: {self.candidate.words}, {score} on the held-out images that "
+            "chose it."
+        )
 
     def card(self) -> dict:
         """What JSON can hold of it."""

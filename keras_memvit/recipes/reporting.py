@@ -30,13 +30,24 @@ def wants_report(report, output):
     return not missing
 
 
-def can_report(report, kind):
-    """Whether a task of this kind has a report; an error where it was asked for."""
+def can_report(report, kind, held_out):
+    """Whether a task has a report; an error where it was asked for and has none.
+
+    Args:
+        report: bool or None, of `learn`.
+        kind: str, of the task.
+        held_out: bool, whether some images are held out.
+    """
     if report and kind != "single_label":
         raise ValueError(
             f"`report=True` is for single-label tasks. Received one of kind {kind!r}"
         )
-    return kind == "single_label"
+    if report and not held_out:
+        raise ValueError(
+            "`report=True` needs held-out images, which a single candidate has none "
+            "of: hand it over in a list, `candidates=[...]`"
+        )
+    return kind == "single_label" and held_out
 
 
 def write_report(result, found, features):

@@ -1,0 +1,109 @@
+"""Which candidate `learn` trains on every image, and what chose it."""
+
+import dataclasses
+import time
+
+from keras_memvit.recipes.candidates import RIDGE
+from keras_memvit.recipes.candidates import Candidate
+from keras_memvit.recipes.evidence import Evidence
+from keras_memvit.recipes.evidence import evidence_of
+
+FIRST_EPOCHS = 5  # decide between a readout's learning rates, not between readouts
+
+
+@dataclasses.dataclass
+class Choice:
+    """A candidate, and how it did on images that it did not see.
+
+    Attributes:
+        candidate: `Candidate`.
+        epochs: int, to train it for; None of a head in closed form.
+        temperature: float, what to divide its logits by.
+        table: list of dicts, the rows of `LearnResult.table` without the bytes, in
+            the order of `ordered`.
+        ordered: list of `Candidate`, best first.
+        evidence: `Evidence`; None where no image was held out.
+    """
+
+    candidate: Candidate
+    epochs: int | None
+    temperature: float
+    table: list[dict]
+    ordered: list[Candidate]
+    evidence: Evidence | None = None
+
+
+def take(candidate, epochs):
+    """The `Choice` of one candidate that nothing was compared with."""
+    epochs = None if candidate.learning_rate is None else epochs
+    row = _row(candidate, epochs)
+    return Choice(candidate, epochs, 1.0, [row], [candidate])
+
+
+def choose(trials, candidates, epochs, deadline, examples, progress):
+    """Tries all candidates for a few epochs, each readout's best for as long as asked.
+
+    A few epochs do not rank readouts: the side readout starts late and ends first
+    where positions count.
+
+    Args:
+        trials: `Trials` that know the ridge head's answers.
+        candidates: list of `Candidate`.
+        epochs: int.
+        deadline: float on the monotonic clock; no trial begins after it.
+        examples: list of `(read, label)`, all images.
+        progress: `Progress`.
+
+    Returns:
+        The best one's `Choice`.
+    """
+    _try_all(trials, candidates, epochs, deadline, progress)
+    best, *_ = ordered = trials.ordered()
+    table = []
+    for candidate in ordered:
+        score, loss = trials.rank(candidate)
+        judged = {f"val_{trials.scoring.metric}": -score, "val_loss": loss}
+        table.append(_row(candidate, trials.epochs[candidate]) | judged)
+    return Choice(
+        best,
+        trials.epochs[best],
+        trials.temperature(best),
+        table,
+        ordered,
+        evidence_of(trials, best, RIDGE, examples),
+    )
+
+
+def _try_all(trials, candidates, epochs, deadline, progress):
+    left = [c for c in candidates if c.learning_rate is not None]
+    for length in sorted({min(FIRST_EPOCHS, epochs), epochs}):
+        groups = _groups(left)
+        finals = len({c.readout for c in left}) if length < epochs else 0
+        later = trials.cost(finals, epochs) + trials.cost(1, epochs)
+        for i, group in enumerate(groups):
+            if time.monotonic() < deadline:
+                progress.say(f"{', '.join(c.words for c in group)}: {length} epochs")
+                here = sum(trials.cost(len(g), length) for g in groups[i:])
+                progress.plan(here + later)
+                trials.run(group, length)
+        best = {}
+        for candidate in trials.ordered():
+            if candidate in left:
+                best.setdefault(candidate.readout, candidate)
+        left = list(best.values())
+
+
+def _row(candidate, epochs):
+    return {
+        "candidate": candidate.words,
+        "learning_rate": candidate.learning_rate,
+        "epochs": epochs,
+    }
+
+
+def _groups(candidates):
+    """Candidates by weight decay: those of one can be tasks of one model."""
+    groups = {}
+    for candidate in candidates:
+        groups.setdefault(candidate.weight_decay, []).append(candidate)
+    return list(groups.values())
