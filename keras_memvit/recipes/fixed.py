@@ -9,8 +9,7 @@ def fixed() -> Candidate:
     `learn(source, backbone, candidates=fixed())` trains it on every image: none is
     held out, so nothing is compared and the probabilities are not calibrated. The idea
     is T-Few's (arXiv 2205.05638, section 3.4: one recipe for every task, and no
-    validation set to choose another); the recipe is ours, chosen over three data sets
-    and tested on three others (see the page on `learn`).
+    validation set to choose another); the recipe is ours, `learn`'s first candidate.
 
     Returns:
         A `Candidate`: the side readout, AdamW at a peak rate of 6e-3 with a weight
