@@ -11,7 +11,10 @@ from keras_memvit.recipes import Candidate
 from keras_memvit.recipes import fixed
 from keras_memvit.recipes import learn
 from keras_memvit.recipes import trials
+from keras_memvit.recipes.candidates import AUTO
 from keras_memvit.recipes.candidates import RIDGE
+from keras_memvit.recipes.choice import try_all
+from keras_memvit.recipes.progress import Progress
 from keras_memvit.recipes.ridge import fit_ridge
 from keras_memvit.recipes.temperature import fit_temperature
 
@@ -119,8 +122,34 @@ def test_a_single_candidate_is_trained_on_every_image(tmp_path, quickly):
         learn(pictures(), backbone, report=True, **options)
 
 
-def test_the_fixed_recipe_is_one_candidate():
-    assert isinstance(fixed(), Candidate) and fixed().learning_rate > 0
+def test_the_fixed_recipe_is_one_that_learn_tries():
+    assert fixed() in AUTO and fixed().learning_rate is not None
+
+
+class Ranked:
+    """Trials that train nothing: a rate's rank is its place among those given."""
+
+    def __init__(self, worst_first):
+        self.worst_first, self.done, self.runs = worst_first, [], []
+
+    def cost(self, num_candidates, epochs):
+        return num_candidates * epochs
+
+    def run(self, candidates, epochs):
+        self.runs.append((list(candidates), epochs))
+        self.done += [c for c in candidates if c not in self.done]
+
+    def ordered(self):
+        return sorted(self.done, key=self.worst_first.index, reverse=True)
+
+
+@pytest.mark.backend_free
+def test_the_better_rate_of_each_readout_is_trained_to_the_end():
+    side = [Candidate("side", 1, rate) for rate in (1e-3, 3e-3)]
+    memory = [Candidate("class_token", 1, rate) for rate in (1e-3, 3e-3)]
+    trials = Ranked([*side, *memory])  # both rates of memory before side's
+    try_all(trials, [RIDGE, *side, *memory], 20, float("inf"), Progress(0))
+    assert trials.runs == [([*side, *memory], 5), ([memory[1], side[1]], 20)]
 
 
 def test_a_budget_bounds_bytes_candidates_and_seconds(quickly):

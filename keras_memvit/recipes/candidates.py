@@ -59,9 +59,10 @@ class Candidate:
 
 
 RIDGE = Candidate(num_memory_tokens=1, learning_rate=None)
+FIXED = Candidate("side", learning_rate=6e-3, weight_decay=0.1)
 AUTO = (
     RIDGE,
-    Candidate("side", learning_rate=6e-3, weight_decay=0.1),
+    FIXED,
     Candidate(Deep(4), learning_rate=3e-3, head_rate=0.3),
     Candidate("class_token", learning_rate=1e-2),
     Candidate("side", learning_rate=3e-3, weight_decay=0.1),

@@ -57,7 +57,7 @@ def choose(trials, candidates, epochs, deadline, examples, progress):
     Returns:
         The best one's `Choice`.
     """
-    _try_all(trials, candidates, epochs, deadline, progress)
+    try_all(trials, candidates, epochs, deadline, progress)
     best, *_ = ordered = trials.ordered()
     table = []
     for candidate in ordered:
@@ -74,7 +74,8 @@ def choose(trials, candidates, epochs, deadline, examples, progress):
     )
 
 
-def _try_all(trials, candidates, epochs, deadline, progress):
+def try_all(trials, candidates, epochs, deadline, progress):
+    """Enters into `trials` what the candidates answer, until the deadline."""
     left = [c for c in candidates if c.learning_rate is not None]
     for length in sorted({min(FIRST_EPOCHS, epochs), epochs}):
         groups = _groups(left)

@@ -1,5 +1,6 @@
 """A recipe for every task, where no image can be spared to choose one."""
 
+from keras_memvit.recipes.candidates import FIXED
 from keras_memvit.recipes.candidates import Candidate
 
 
@@ -20,4 +21,4 @@ def fixed() -> Candidate:
     >>> keras_memvit.recipes.fixed().learning_rate
     0.006
     """
-    return Candidate("side", learning_rate=6e-3, weight_decay=0.1)
+    return FIXED

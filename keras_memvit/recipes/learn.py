@@ -166,8 +166,8 @@ def learn(
         judges = f"{len(folds.judged)} held-out images"
         progress.say(f"{len(candidates)} candidates, judged by {judges}")
         deadline = begun + budget.get("seconds", float("inf"))
-        how = (images.examples, progress)
-        choice = choose(trials, candidates, epochs, deadline, *how)
+        examples = images.examples
+        choice = choose(trials, candidates, epochs, deadline, examples, progress)
 
     best = choice.candidate
     progress.say(f"{best.words}: on all {len(labels)} images")

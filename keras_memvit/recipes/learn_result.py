@@ -32,7 +32,7 @@ class LearnResult:
             None of other kinds, whose `val_score` is the table's, and where no image
             was held out.
         temperature: float. What the head was divided by, so that probabilities are
-            calibrated.
+            calibrated; 1.0 where no image was held out.
         class_names: list of str, by label.
         num_images: int, trained on.
         skipped: list of `(file, reason)`: images that could not be used.
