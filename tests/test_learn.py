@@ -152,6 +152,25 @@ def test_the_better_rate_of_each_readout_is_trained_to_the_end():
     assert trials.runs == [([*side, *memory], 5), ([memory[1], side[1]], 20)]
 
 
+@pytest.mark.backend_free
+def test_one_rate_a_readout_is_trained_once():
+    candidates = [Candidate("side", 1), Candidate("class_token", 1)]
+    trials = Ranked(candidates)
+    try_all(trials, [RIDGE, *candidates], 20, float("inf"), Progress(0))
+    assert trials.runs == [(candidates, 20)]
+
+
+def test_where_the_head_is_always_right_nothing_else_is_tried(quickly):
+    black_or_white = np.repeat([0, 255], 15).astype("uint8")
+    images = np.broadcast_to(black_or_white[:, None, None, None], (30, 32, 48, 3))
+    source, backbone = (images, black_or_white // 255), make_backbone(num_layers=1)
+    result = learn(source, backbone, **quickly | {"candidates": "auto"})
+    assert [row["candidate"] for row in result.table] == ["ridge head"]
+    assert result.val_accuracy == 1.0 and result.table[0]["val_loss"] < 0.01
+    asked = learn(source, backbone, **quickly)  # for memory
+    assert len(asked.table) == 2
+
+
 def test_a_budget_bounds_bytes_candidates_and_seconds(quickly):
     backbone = make_backbone(num_layers=1)
     options = quickly | {"candidates": [MEMORY, SIDE]}

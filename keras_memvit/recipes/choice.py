@@ -40,7 +40,7 @@ def take(candidate, epochs):
     return Choice(candidate, epochs, 1.0, [row], [candidate])
 
 
-def choose(trials, candidates, epochs, deadline, examples, progress):
+def choose(trials, candidates, epochs, deadline, examples, progress, asked=True):
     """Tries all candidates for a few epochs, each readout's best for as long as asked.
 
     A few epochs do not rank readouts: the side readout starts late and ends first
@@ -53,11 +53,16 @@ def choose(trials, candidates, epochs, deadline, examples, progress):
         deadline: float on the monotonic clock; no trial begins after it.
         examples: list of `(read, label)`, all images.
         progress: `Progress`.
+        asked: whether to try them all even where the ridge head answers all judged
+            images right, and is sure of it.
 
     Returns:
         The best one's `Choice`.
     """
-    try_all(trials, candidates, epochs, deadline, progress)
+    if trials.is_perfect(RIDGE) and not asked:
+        progress.say("the head alone answers all of them right: nothing is left to win")
+    else:
+        try_all(trials, candidates, epochs, deadline, progress)
     best, *_ = ordered = trials.ordered()
     table = []
     for candidate in ordered:
@@ -77,7 +82,9 @@ def choose(trials, candidates, epochs, deadline, examples, progress):
 def try_all(trials, candidates, epochs, deadline, progress):
     """Enters into `trials` what the candidates answer, until the deadline."""
     left = [c for c in candidates if c.learning_rate is not None]
-    for length in sorted({min(FIRST_EPOCHS, epochs), epochs}):
+    several = len({c.readout for c in left}) < len(left)  # rates of one readout
+    lengths = {min(FIRST_EPOCHS, epochs), epochs} if several else {epochs}
+    for length in sorted(lengths):
         groups = _groups(left)
         finals = len({c.readout for c in left}) if length < epochs else 0
         later = trials.cost(finals, epochs) + trials.cost(1, epochs)

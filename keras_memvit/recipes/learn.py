@@ -130,7 +130,7 @@ def learn(
         name = task.name
     name = task_name(name, source)
     num_classes, kind = task.num_classes, task.kind
-    alone = isinstance(candidates, Candidate)
+    alone, asked = isinstance(candidates, Candidate), candidates != "auto"
     wanted = wanted and can_report(report, kind, held_out=not alone)
     candidates = parse_candidates(candidates, backbone, num_classes, budget, kind)
     spec_of = {
@@ -167,7 +167,9 @@ def learn(
         progress.say(f"{len(candidates)} candidates, judged by {judges}")
         deadline = begun + budget.get("seconds", float("inf"))
         examples = images.examples
-        choice = choose(trials, candidates, epochs, deadline, examples, progress)
+        choice = choose(
+            trials, candidates, epochs, deadline, examples, progress, asked
+        )
 
     best = choice.candidate
     progress.say(f"{best.words}: on all {len(labels)} images")

@@ -15,6 +15,9 @@ from keras_memvit.recipes.scoring import SCORING
 from keras_memvit.training.schedules import adamw_optimizer
 
 
+PERFECT_LOSS = 0.01  # nats an image: right with a probability of 0.99
+
+
 def train(
     backbone,
     specs,
@@ -193,6 +196,11 @@ class Trials:
             return (-self.scoring.worst, float("inf"))
         loss = self.scoring.loss(logits / self.temperature(candidate), labels)
         return (-self.scoring.score(logits, labels), loss)
+
+    def is_perfect(self, candidate):
+        """Whether no other could be better by more than its confidence."""
+        score, loss = self.rank(candidate)
+        return score == -1.0 and loss < PERFECT_LOSS
 
     def temperature(self, candidate):
         """What to divide a candidate's logits by."""
