@@ -167,9 +167,7 @@ def learn(
         progress.say(f"{len(candidates)} candidates, judged by {judges}")
         deadline = begun + budget.get("seconds", float("inf"))
         examples = images.examples
-        choice = choose(
-            trials, candidates, epochs, deadline, examples, progress, asked
-        )
+        choice = choose(trials, candidates, epochs, deadline, examples, progress, asked)
 
     best = choice.candidate
     progress.say(f"{best.words}: on all {len(labels)} images")

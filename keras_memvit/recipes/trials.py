@@ -14,7 +14,6 @@ from keras_memvit.recipes.digest import digest
 from keras_memvit.recipes.scoring import SCORING
 from keras_memvit.training.schedules import adamw_optimizer
 
-
 PERFECT_LOSS = 0.01  # nats an image: right with a probability of 0.99
 
 
