@@ -1,5 +1,6 @@
 """The README and the pages in `docs/`: their code runs, their links lead somewhere."""
 
+import operator
 import pathlib
 import re
 import sys
@@ -8,6 +9,7 @@ import keras
 import pytest
 from reader import what_a_reader_has
 
+import keras_memvit
 from keras_memvit.recipes import candidates
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -50,6 +52,15 @@ def test_links_and_named_files_are_there(page):
     )
     missing += [name for name in named if not (ROOT / name).exists()]
     assert not missing
+
+
+@pytest.mark.backend_free
+def test_the_method_names_what_there_is():
+    text = (ROOT / "docs" / "method.md").read_text()
+    names = re.findall(r"`(?:keras_memvit\.)?((?:layers|readouts|plot)\.[\w.]+)`", text)
+    assert len(names) > 8
+    for name in names:
+        operator.attrgetter(name)(keras_memvit)
 
 
 def leads_somewhere(page, path, anchor):
