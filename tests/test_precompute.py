@@ -18,6 +18,7 @@ from processes import TESTS
 import keras_memvit
 from keras_memvit import TaskSpec
 from keras_memvit.states import writer
+from keras_memvit.states.int8 import to_int8
 
 LABELS = {"a": np.arange(8) % 3, "b": np.arange(8) % 2}
 
@@ -37,7 +38,9 @@ def build(backbone=None, **options):
     return model
 
 
-@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("bfloat16", 1e-2)])
+@pytest.mark.parametrize(
+    "dtype, tolerance", [("float32", 1e-5), ("bfloat16", 1e-2), ("int8", 1e-2)]
+)
 def test_training_from_the_store_equals_training_from_images(
     dtype, tolerance, images, tmp_path
 ):
@@ -96,9 +99,9 @@ def test_images_and_stores_may_take_turns(images, tmp_path):
         np.testing.assert_allclose(value, expected[name], atol=1e-5)
 
 
-def test_the_size_of_bfloat16_is_half(images, tmp_path):
+def test_bfloat16_is_half_the_size_and_int8_a_quarter(images, tmp_path):
     sizes = {}
-    for dtype in ("float32", "bfloat16"):
+    for dtype in ("float32", "bfloat16", "int8"):
         folder = tmp_path / dtype
         keras_memvit.precompute(
             make_backbone(), (images,), folder, dtype=dtype, verbose=0
@@ -107,6 +110,21 @@ def test_the_size_of_bfloat16_is_half(images, tmp_path):
     states = 8 * 2 * 7 * 32
     assert 4 * states <= sizes["float32"] <= 4 * states + 3 * 128
     assert 2 * states <= sizes["bfloat16"] <= 2 * states + 2 * 128
+    scales = 8 * 2 * 7 * 4
+    assert states + scales <= sizes["int8"] <= states + scales + 2 * 128
+
+
+@pytest.mark.backend_free
+def test_int8_is_within_half_a_step_of_what_it_holds():
+    states = np.random.default_rng(0).normal(size=(2, 3, 5, 32)).astype("float32")
+    states[0, 0, 0] = 0.0  # has no scale of its own
+    states[1] *= 1e4
+    held = to_int8(states)
+    scale = held[..., -4:].copy().view("<f4")
+    assert held.dtype == "int8" and held.shape == (2, 3, 5, 36)
+    np.testing.assert_allclose(np.abs(held[..., :-4]).max(-1)[0, 1:], 127)
+    error = np.abs(held[..., :-4] * scale - states)
+    assert (error <= 0.501 * scale).all()
 
 
 def test_a_batch_starts_where_jax_takes_it_without_a_copy(images, tmp_path):
@@ -339,9 +357,9 @@ def test_a_full_disk_is_refused_before_anything_is_computed(
         ),
         (
             lambda m, s, x: keras_memvit.precompute(
-                m, (x,), s.path / "n", dtype="int8"
+                m, (x,), s.path / "n", dtype="int4"
             ),
-            "`dtype`.*'int8'",
+            "`dtype`.*'int4'",
         ),
         (
             lambda m, s, x: keras_memvit.precompute(m, (x,), s.path / "n", views=0),

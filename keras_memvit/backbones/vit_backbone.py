@@ -217,14 +217,16 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
 
     def stored_layers(self, states, num_queries=0):
         """The same from stored states `(B, L, T, D)` of this backbone; no output."""
-        if tuple(states.shape[1:]) != self.state_shape:
+        *rows, width = states.shape[1:]
+        if keras.backend.standardize_dtype(states.dtype) == "int8":
+            width -= 4  # a token's scale
+        if (*rows, width) != self.state_shape:
             raise ValueError(
                 "`states` must be those of the backbone's layers, of the shape "
                 f"{(None, *self.state_shape)}. Received: {tuple(states.shape)}"
             )
-        states = as_floats(states)
         for i, block in enumerate(self.blocks):
-            normed = keras.ops.cast(states[:, i], self.tokens_dtype)
+            normed = keras.ops.cast(as_floats(states[:, i]), self.tokens_dtype)
             yield block, BaseStates(block, normed, num_queries=num_queries)
 
     @property

@@ -115,13 +115,20 @@ class BaseStates:
 
 
 def as_floats(states):
-    """Stored states as floats: bfloat16 comes as its bits, which NumPy knows."""
+    """Stored states as floats: bfloat16 comes as its bits, which NumPy knows.
+
+    int8 comes with the bytes of a token's float32 scale behind its numbers.
+    """
     dtype = keras.backend.standardize_dtype(states.dtype)
+    if dtype == "int8":
+        scale = ops.view(states[..., -4:], "float32")  # (..., 1)
+        return ops.cast(states[..., :-4], "float32") * scale
     if dtype in ("int16", "uint16"):
         return ops.view(states, "bfloat16")
     if "float" not in dtype:
         raise ValueError(
-            "`states` must be floats, or the bits of bfloat16 as int16 or uint16. "
+            "`states` must be floats, the bits of bfloat16 as int16 or uint16, or int8 "
+            "with scales. "
             f"Received: states of dtype {dtype}"
         )
     return states

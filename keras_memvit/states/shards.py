@@ -20,6 +20,7 @@ from keras_memvit.files.locks import folder_locked
 from keras_memvit.states.store_card import card_digest
 from keras_memvit.states.store_card import damaged
 from keras_memvit.states.store_card import read_json
+from keras_memvit.states.store_card import stored_shape
 
 CHUNK = 1 << 24  # bytes read at a time
 FILES = (".npy", ".npz")
@@ -39,7 +40,7 @@ class Shard:
     def __init__(self, folder, view, number, store, former=True):
         self.stem = pathlib.Path(folder) / f"view{view}-{number:05d}"
         self.identity = {"view": view, "number": number, "store": card_digest(store)}
-        self.state_shape = tuple(store["state_shape"])
+        self.stored_shape = stored_shape(store)
         self.dtype = store["dtype"]
         self.accepted = [self.identity, {}] if former else [self.identity]
 
@@ -47,7 +48,7 @@ class Shard:
         return self.stem.with_name(self.stem.name + suffix)
 
     def write(self, states, targets):
-        """Writes states `(n, L, T, D)` and a dict of arrays, whole or not at all.
+        """Writes states as they are stored and a dict of arrays, whole or not at all.
 
         One writer at a time: two that write the same shard would mix their files. Who
         comes later finds it there.
@@ -90,11 +91,13 @@ class Shard:
     def states(self):
         """The states `(n, L, T, D)`, memory-mapped; bfloat16 as its bits, int16.
 
+        int8 is `(n, L, T, D + 4)`, a token's scale behind its numbers.
+
         Raises:
             ValueError: if they are not of the store's shape and type.
         """
         path, card = self.path(".npy"), self._card()
-        shape = (card["images"], *self.state_shape)
+        shape = (card["images"], *self.stored_shape)
         stored = "uint16" if self.dtype == "bfloat16" else self.dtype
         try:
             states = np.load(path, mmap_mode="r")

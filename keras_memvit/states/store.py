@@ -20,6 +20,7 @@ from keras_memvit.states.store_card import CARD
 from keras_memvit.states.store_card import UnfinishedStore
 from keras_memvit.states.store_card import damaged
 from keras_memvit.states.store_card import read_card
+from keras_memvit.states.store_card import stored_shape
 
 ALIGNMENT = 64  # bytes
 
@@ -38,7 +39,7 @@ class StateStore:
         num_images: int. Images a view.
         num_views: int. Passes over the data, taken in turn by epoch.
         state_shape: `(L, T, D)`.
-        dtype: `"bfloat16"` or `"float32"`.
+        dtype: `"bfloat16"`, `"float32"` or `"int8"`.
 
     Raises:
         ValueError: if there is no whole store at `path`, or a file of it is
@@ -177,8 +178,9 @@ class StateStore:
     def rows(self, indices: Sequence[int], view: int = 0) -> np.ndarray:
         """States of some images, `(n, L, T, D)`; bfloat16 as its bits, int16.
 
-        NumPy knows no bfloat16: its bits travel to every backend as they are. A
-        shard's checksum is computed when its first row is read.
+        int8 is `(n, L, T, D + 4)`, a token's float32 scale behind its numbers. NumPy
+        knows no bfloat16: its bits travel to every backend as they are. A shard's
+        checksum is computed when its first row is read.
 
         Raises:
             ValueError: if it does not hold; names the file.
@@ -190,7 +192,7 @@ class StateStore:
             if (view, number) not in self.verified:
                 self.shards[view][number].verify(".npy")
                 self.verified.add((view, number))
-        batch = _aligned((len(indices), *self.state_shape), states[0].dtype)
+        batch = _aligned((len(indices), *stored_shape(self.card)), states[0].dtype)
         for row, i in zip(batch, indices):
             row[...] = states[i // size][i % size]
         return batch

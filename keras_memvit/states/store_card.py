@@ -8,8 +8,13 @@ import ml_dtypes
 import numpy as np
 
 from keras_memvit.files.atomic import write_json
+from keras_memvit.states.int8 import SCALE_BYTES
 
-DTYPES = {"bfloat16": ml_dtypes.bfloat16, "float32": np.dtype("float32")}
+DTYPES = {
+    "bfloat16": ml_dtypes.bfloat16,
+    "float32": np.dtype("float32"),
+    "int8": np.dtype("int8"),
+}
 CARD = "store.json"
 CHECKSUM = "card_sha256"  # stores of older versions have none
 MAX_BYTES = 1 << 20
@@ -54,6 +59,12 @@ def read_json(path):
     except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def stored_shape(card):
+    """An image's states on disk, `(L, T, D)`; int8 has its scales in each row."""
+    *layers_and_tokens, width = card["state_shape"]
+    return (*layers_and_tokens, width + SCALE_BYTES * (card["dtype"] == "int8"))
 
 
 def card_digest(card):

@@ -17,6 +17,7 @@ from keras_memvit.files.locks import folder_locked
 from keras_memvit.layers.image_scale import scaled_batch
 from keras_memvit.layers.image_scale import warn_of_scale
 from keras_memvit.states.image_order import ImageOrder
+from keras_memvit.states.int8 import to_int8
 from keras_memvit.states.passes import batches_of
 from keras_memvit.states.passes import refuse_endless
 from keras_memvit.states.passes import require_labels
@@ -26,6 +27,7 @@ from keras_memvit.states.store import StateStore
 from keras_memvit.states.store_card import DTYPES
 from keras_memvit.states.store_card import UnfinishedStore
 from keras_memvit.states.store_card import read_card
+from keras_memvit.states.store_card import stored_shape
 from keras_memvit.states.store_card import write_card
 
 SHARD_BYTES = 1 << 28
@@ -60,7 +62,8 @@ def precompute(
             of such batches, the same in every call and each pass in the same
             order (what augments at random may give other images).
         path: folder of the store.
-        dtype: `"bfloat16"` (default), or `"float32"` at twice the size.
+        dtype: `"bfloat16"` (default), `"float32"` at twice the size, or `"int8"`, with
+            one scale a token, at half of it.
         views: int. Passes over the data, for data sets that augment at random;
             training takes them in turn, one an epoch. Defaults to `1`.
         batch_size: int. Images a step, for arrays. Defaults to `32`.
@@ -124,15 +127,16 @@ class _Writer:
         self.remaining = None  # images to compute, until the estimate is given
         self.order = ImageOrder() if views > 1 else None
         shape = backbone.state_shape
-        self.image_bytes = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
         self.card = {
             "backbone": backbone.fingerprint(),
             "image_shape": list(backbone.image_shape),
             "state_shape": list(shape),
             "dtype": dtype,
             "views": views,
-            "shard_size": max(SHARD_BYTES // self.image_bytes, 1),
         }
+        itemsize = np.dtype(DTYPES[dtype]).itemsize
+        self.image_bytes = math.prod(stored_shape(self.card)) * itemsize
+        self.card["shard_size"] = max(SHARD_BYTES // self.image_bytes, 1)
         self.trust_former = True
         with folder_locked(path):  # another process may finish this store meanwhile
             self._claim()
@@ -210,7 +214,8 @@ class _Writer:
             self._estimate(images[0])
         states = []
         for x in images:
-            states.append(self.encoder.predict_on_batch(x))
+            found = self.encoder.predict_on_batch(x)
+            states.append(to_int8(found) if self.card["dtype"] == "int8" else found)
             progress.add(len(x))
         shard.write(np.concatenate(states), stack_targets(targets))
 
@@ -261,7 +266,7 @@ class _StatesEncoder(keras.Model):
     def __init__(self, backbone, dtype):
         super().__init__(name="states_encoder")
         self.backbone = backbone
-        self.stored_dtype = dtype
+        self.stored_dtype = "float32" if dtype == "int8" else dtype
 
     def call(self, images):
         states = [
