@@ -4,12 +4,12 @@
     python benchmarks/learn.py --sizes vit_s14_98 --backends torch
 
 prints a table and writes `benchmarks/results/learn.json`. The task is the quickstart's
-`location`, 1,000 images; what is measured is everything: checking, one pass into the
-store, all candidates, compilation, the report. The unit is `predict` of the frozen
-backbone on the same images, compiled before, in the same process. On the ViT-S/14 with
-the quickstart's weights, LoRA and full fine-tuning train from the images until they
-reach `learn`'s accuracy on the same held-out images, or for `--epochs` epochs. The
-ViT-B/16 has random weights: its time is measured, not its accuracy.
+`location` with 16 columns, 1,000 images; what is measured is everything: checking, one
+pass into the store, all candidates, compilation, the report. The unit is `predict` of
+the frozen backbone on the same images, compiled before, in the same process. On the
+ViT-S/14 with the quickstart's weights, LoRA and full fine-tuning train from the images
+until they reach `learn`'s accuracy on the same held-out images, or for `--epochs`
+epochs. The ViT-B/16 has random weights: its time is measured, not its accuracy.
 """
 
 import pathlib
@@ -74,7 +74,7 @@ def _backbone(size):
 def _location(size):
     import quickstart_data
 
-    data = quickstart_data.location(size, IMAGES, 1, seed=0)
+    data = quickstart_data.location(size, IMAGES, 16, seed=0, columns=16)
     return data.train_images, data.train_labels
 
 

@@ -41,18 +41,23 @@ def faces(size, num_train=None, num_test=None, seed=0):
     return split("faces", names, images, labels, num_train, num_test, seed)
 
 
-def location(size, num_train=None, num_test=None, seed=0):
-    """Where a shape is: 16 columns, one class each. Generated, see structured_data."""
+def location(size, num_train=None, num_test=None, seed=0, columns=8):
+    """In which column a shape is, one class each. Generated, see structured_data.
+
+    Args:
+        columns: int, a divisor of 16. Defaults to `8`.
+    """
     import structured_data
 
-    count = structured_data.BINS
-    labels = np.arange((num_train or 640) + (num_test or 192)) % count
+    bins = structured_data.BINS
+    numbers = np.arange((num_train or 384) + (num_test or 192)) % bins
     images = [
-        structured_data.location(np.random.default_rng([seed, i]), label, size)
-        for i, label in enumerate(labels)
+        structured_data.location(np.random.default_rng([seed, i]), number, size)
+        for i, number in enumerate(numbers)
     ]
     images = np.stack([np.asarray(image) for image in images])
-    names = [f"column {k + 1:02d}" for k in range(count)]
+    names = [f"column {k + 1:02d}" for k in range(columns)]
+    labels = numbers * columns // bins
     return split("location", names, images, labels, num_train, num_test, seed)
 
 

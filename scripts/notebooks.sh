@@ -4,11 +4,12 @@
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
 .venv/bin/python -m pip install --quiet -e ".[notebooks]"
+export KERAS_BACKEND=${KERAS_BACKEND:-torch}
 mkdir -p build/notebooks
-for file in "${@:-examples/notebooks/*.py}"; do
-    for notebook in $file; do
-        KERAS_BACKEND=${KERAS_BACKEND:-torch} .venv/bin/jupytext --quiet --to ipynb --execute \
-            --run-path examples/notebooks --output "build/notebooks/$(basename "$notebook" .py).ipynb" \
-            "$notebook"
-    done
+[ $# -gt 0 ] || set -- examples/notebooks/*.py
+for file in "$@"; do
+    notebook=build/notebooks/$(basename "$file" .py).ipynb
+    .venv/bin/jupytext --quiet --set-kernel python3 --to ipynb --output "$notebook" "$file"
+    .venv/bin/jupytext --quiet --execute --run-path "$PWD/examples/notebooks" "$notebook"
+    echo "$notebook"
 done

@@ -127,6 +127,21 @@ def test_int8_is_within_half_a_step_of_what_it_holds():
     assert (error <= 0.501 * scale).all()
 
 
+def test_whole_batches_where_they_are_shuffled(images, tmp_path):
+    store = keras_memvit.precompute(make_backbone(), (images,), tmp_path, verbose=0)
+    whole = store.drop_remainder()
+    assert [len(whole.batches(3, shuffle)) for shuffle in (True, False)] == [2, 3]
+    assert len(whole.batches(16, shuffle=True)) == len(store.batches(3)) - 2 == 1
+    model = keras_memvit.build(make_backbone(), {"a": 2})
+    assert len(model.predict(whole, batch_size=3, verbose=0)["a"]) == 8
+    seen = []
+    for epoch in range(8):
+        batches = whole.batches(3, shuffle=True)
+        batches.set_epoch(epoch)
+        seen += list(batches.order[:6])
+    assert set(seen) == set(range(8))  # each epoch leaves out others
+
+
 def test_a_batch_starts_where_jax_takes_it_without_a_copy(images, tmp_path):
     store = keras_memvit.precompute(make_backbone(), (images,), tmp_path, verbose=0)
     batches = [store.rows(range(count)) for count in (1, 3, 8)]

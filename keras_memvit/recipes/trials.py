@@ -10,6 +10,7 @@ from keras_memvit.files.atomic import write_json
 from keras_memvit.models.build import build
 from keras_memvit.recipes.curves import Judge
 from keras_memvit.recipes.curves import curves_of
+from keras_memvit.recipes.curves import predict_store
 from keras_memvit.recipes.digest import digest
 from keras_memvit.recipes.scoring import SCORING
 from keras_memvit.training.schedules import adamw_optimizer
@@ -57,7 +58,7 @@ def train(
     optimizer = adamw_optimizer(1.0, weight_decay=candidates[0].weight_decay)
     model.compile(optimizer, metrics=[], learning_rate_multipliers=rates)
     model.fit(
-        store.with_labels(labels),
+        store.with_labels(labels).drop_remainder(),
         epochs=epochs,
         callbacks=[progress.callback(step_cost(len(specs))), *callbacks],
         verbose=0,
@@ -109,7 +110,7 @@ def held_out_logits(
         callbacks=[judge] if folds.count == 1 else [],
         **options,
     )
-    answers = model.predict(store.subset(rows), verbose=0)
+    answers = predict_store(model, store.subset(rows))
     found = np.zeros((len(candidates), len(rows), num_classes), "float32")
     for i in range(len(candidates)):
         for fold in range(folds.count):

@@ -67,6 +67,7 @@ class StateStore:
         self.state_shape = tuple(card["state_shape"])
         self.dtype = card["dtype"]
         self.index = None  # rows on disk of a subset
+        self.drops_remainder = False
         self.shards = self._open_shards()
         self.states = [[shard.states() for shard in view] for view in self.shards]
         self.verified = set()  # (view, number) of the shards whose checksum holds
@@ -169,6 +170,16 @@ class StateStore:
         other.targets = {name: value[indices] for name, value in self.targets.items()}
         return other
 
+    def drop_remainder(self) -> "StateStore":
+        """The same states, in whole batches where `fit` shuffles them.
+
+        What an epoch's order leaves over is not trained on in that epoch. A compiler
+        of fixed shapes then compiles once, and not again for a smaller last batch.
+        """
+        other = copy.copy(self)
+        other.drops_remainder = True
+        return other
+
     def batches(
         self, batch_size: int = 32, shuffle: bool = False, seed: int = 0
     ) -> "StateBatches":
@@ -223,7 +234,9 @@ class StateBatches(keras.utils.PyDataset):
             self.order = rng.permutation(self.order)
 
     def __len__(self):
-        return -(-self.store.num_images // self.batch_size)
+        count, rest = divmod(self.store.num_images, self.batch_size)
+        whole = self.store.drops_remainder and self.shuffle and count
+        return count if whole else count + bool(rest)
 
     def __getitem__(self, index):
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
