@@ -7,10 +7,13 @@ prints a table and writes `benchmarks/results/gpu.json`. ViT-B/16 at 224 px by
 default: images a second of the bare forward pass and of `model.fit` for one
 task with 10 memory tokens a layer (host to device transfer included); the
 forward pass's share of the matrix rate that the card itself reaches; and which
-fused attention kernel ran. Random weights and images.
+fused attention kernel ran. At the first batch size also the forward pass with
+1, 100 and 1,000 tasks, and an epoch from a store on disk in units of one from
+images. Random weights and images.
 """
 
 import functools
+import tempfile
 import time
 
 from children import main_or_child
@@ -40,6 +43,7 @@ SIZES = {
 }
 FUSED = ("fmha", "flash", "cudnn_attention", "cudnn_generated")  # in kernels' names
 STEPS = 8
+NUM_TASKS = (1, 100, 1000)
 
 
 def flops(config):
@@ -75,8 +79,11 @@ class Jax:
         import jax
         import jax.numpy as jnp
 
-        values = [v.value for v in model.variables]
-        pass_ = jax.jit(lambda values, x: model.stateless_call([], values, x)[0])
+        values = [
+            [v.value for v in variables]
+            for variables in (model.trainable_variables, model.non_trainable_variables)
+        ]
+        pass_ = jax.jit(lambda values, x: model.stateless_call(*values, x)[0])
         x = jnp.asarray(images)
         compiled = pass_.lower(values, x).compile()
         return lambda: jax.block_until_ready(compiled(values, x)), compiled.as_text()
@@ -167,8 +174,37 @@ def measure(backend, size, *batches):
                 "fused_attention": [n for n in FUSED if n in kernels.lower()],
             }
         )
+        if batch == int(batches[0]):
+            many = _many_tasks(here, backbone, images[:batch])
+            store = _store_epoch(backbone, model, images[: 2 * batch], labels, options)
     facts = {"device": here.device, "gpu": here.has_gpu, "matrix_tflops": rate / 1e12}
-    return {**facts, "size": size, "rows": rows}
+    return {**facts, "size": size, "rows": rows, "tasks": many, "store": store}
+
+
+def _many_tasks(here, backbone, images):
+    """Seconds of a forward pass by number of tasks, over the bare backbone's."""
+    import keras_memvit
+
+    bare = best_time(here.forward(backbone, images)[0])
+    found = {}
+    for count in NUM_TASKS:
+        tasks = {f"t{i}": 10 for i in range(count)}
+        model = keras_memvit.build(backbone, tasks)
+        found[str(count)] = best_time(here.forward(model, images)[0]) / bare
+    return found
+
+
+def _store_epoch(backbone, model, images, labels, options):
+    """Seconds of an epoch from a store on disk over one from the same images."""
+    import keras_memvit
+
+    labels = labels[: len(images)]
+    with tempfile.TemporaryDirectory() as folder:
+        store = keras_memvit.precompute(
+            backbone, (images, labels), folder, batch_size=options["batch_size"]
+        )
+        from_store = best_time(lambda: model.fit(store, **options), 3)
+    return from_store / best_time(lambda: model.fit(images, labels, **options), 3)
 
 
 def table(report):
@@ -187,6 +223,16 @@ def table(report):
                 f"{row['forward_over_matrix_rate']:.2f} | "
                 f"{', '.join(row['fused_attention']) or 'none'} |"
             )
+    lines += [
+        "",
+        "| backend | 1, 100, 1,000 tasks over bare | store epoch over images' |",
+        "|---|---|---|",
+        *(
+            f"| {backend} | {', '.join(f'{x:.2f}' for x in found['tasks'].values())} | "
+            f"{found['store']:.2f} |"
+            for backend, found in report.items()
+        ),
+    ]
     return "\n".join(lines)
 
 
