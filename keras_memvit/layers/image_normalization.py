@@ -56,7 +56,8 @@ class ImageNormalization(keras.layers.Layer):
         mean, std = np.array(self.mean), np.array(self.std)
         scale = (1.0 / (255.0 * std)).astype("float32")
         offset = (-mean / std).astype("float32")
-        images = ops.cast(images, "float32") * scale + offset
+        # Not `*` and `+`: on torch they cannot bring NumPy arrays to a GPU.
+        images = ops.add(ops.multiply(ops.cast(images, "float32"), scale), offset)
         return ops.cast(images, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
