@@ -19,6 +19,7 @@ from keras_memvit.models.sharing import inspect
 from keras_memvit.models.sharing import load_task
 from keras_memvit.models.sharing import save_task
 from keras_memvit.models.unify import unify
+from keras_memvit.serving import TaskBank
 from keras_memvit.serving import export_onnx
 from keras_memvit.serving import export_saved_model
 from keras_memvit.states import StateStore
@@ -31,6 +32,7 @@ from keras_memvit.version import __version__ as __version__
 __all__ = [
     "MemoryViT",
     "StateStore",
+    "TaskBank",
     "TaskSpec",
     "ViTBackbone",
     "attention_mask",

@@ -59,8 +59,8 @@ class ClassToken(Readout):
     def num_features(self, backbone):
         return backbone.hidden_dim
 
-    def start(self, tasks, backbone, batch, train_seen=False):
-        layout = layout_of(tuple(task.spec for task in tasks), train_seen)
+    def start(self, tasks, backbone, batch, train_seen=False, layout=None):
+        layout = layout or layout_of(tuple(task.spec for task in tasks), train_seen)
         dtype = backbone.tokens_dtype
         tokens = ops.stack([task.weights["class_token"] for task in tasks])  # (K, D)
         tokens = ops.cast(tokens, dtype)

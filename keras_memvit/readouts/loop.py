@@ -10,7 +10,7 @@ CLASS_TOKEN = ClassToken()
 RESERVED = ("class_token", "memory", "memory_key", "memory_value")
 
 
-def run_readouts(layers, backbone, tasks, batch, train_seen=False):
+def run_readouts(layers, backbone, tasks, batch, train_seen=False, layout=None):
     """What each task's head takes, from images, from a store, or as served.
 
     Args:
@@ -20,13 +20,14 @@ def run_readouts(layers, backbone, tasks, batch, train_seen=False):
         tasks: list of `Task`.
         batch: number of images.
         train_seen: bool. Whether a task that sees another trains it too.
+        layout: optional `TaskLayout` of the tasks, where their specs do not say it.
 
     Returns:
         A dict from task name to features `(B, F)`, float32; and the last layer's
         `BaseStates`.
     """
     groups = readout_groups(tasks)
-    options = {CLASS_TOKEN: {"train_seen": train_seen}}
+    options = {CLASS_TOKEN: {"train_seen": train_seen, "layout": layout}}
     states = [
         readout.start(own, backbone, batch, **options.get(readout, {}))
         for readout, own in groups

@@ -1,0 +1,8 @@
+"""Tasks that come and go while they are served: `TaskBank`.
+
+Imports `models` and the rooms below it, and of `serving` only its own files.
+"""
+
+from keras_memvit.serving.bank.task_bank import TaskBank
+
+__all__ = ["TaskBank"]

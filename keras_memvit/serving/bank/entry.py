@@ -1,0 +1,101 @@
+"""One task of a bank: its arrays as the bank's pass takes them."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from keras_memvit.models.task_weights import HEAD
+from keras_memvit.models.task_weights import MEAN
+from keras_memvit.models.task_weights import SCALE
+from keras_memvit.tasks.spec import TaskSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What tasks have in common that are computed by the same operations.
+
+    Attributes:
+        readout: the readout object.
+        adapter, adapter_rank: as of `TaskSpec`.
+    """
+
+    readout: Any
+    adapter: str | None
+    adapter_rank: int | None
+
+    def slots(self, count, name, num_memory_tokens, num_classes):
+        """Specs for `count` tasks of this kind, of one size whatever their own is."""
+        return [
+            TaskSpec(
+                f"{name}-{i}",
+                num_classes,
+                num_memory_tokens,
+                readout=self.readout,
+                adapter=self.adapter,
+                adapter_rank=self.adapter_rank,
+            )
+            for i in range(count)
+        ]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)  # equal is who is the same object
+class Entry:
+    """A task that is loaded.
+
+    Attributes:
+        spec: its `TaskSpec`.
+        kind: its `Kind`.
+        arrays: dict of float32 arrays by their names in a task file, as they are
+            there; of a regression the head answers in the labels' units.
+    """
+
+    spec: TaskSpec
+    kind: Kind
+    arrays: dict
+
+    @classmethod
+    def of(cls, spec, arrays):
+        """From a task's spec and the arrays of its file."""
+        arrays = dict(arrays)
+        if spec.kind == "regression":
+            mean, scale = arrays.pop(MEAN), arrays.pop(SCALE)
+            kernel, bias = HEAD
+            arrays[kernel] = arrays[kernel] * scale
+            arrays[bias] = arrays[bias] * scale + mean
+        return cls(spec, Kind(spec.readout, spec.adapter, spec.adapter_rank), arrays)
+
+    @property
+    def nbytes(self):
+        """Bytes of the arrays."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+
+def stack(entries, count, num_memory_tokens, num_classes):
+    """Arrays of entries of one kind as one array each, `(count, ...)`.
+
+    Memory and heads are padded with zeros to one size, and missing entries with the
+    first one, whose values are finite.
+
+    Returns:
+        A dict of arrays by name, and beside them `"memory_padding"` `(count, m)` and
+        `"memory_norm"` `(count,)`, boolean.
+    """
+    entries = [*entries, *[entries[0]] * (count - len(entries))]
+    sizes = {"memory": (1, num_memory_tokens), HEAD[0]: (1, num_classes)}
+    sizes[HEAD[1]] = (0, num_classes)
+    stacked = {}
+    for name, first in entries[0].arrays.items():
+        shape = list(first.shape)
+        axis, size = sizes.get(name, (None, None))
+        if axis is not None:
+            shape[axis] = size
+        joint = np.zeros((count, *shape), "float32")
+        for row, entry in zip(joint, entries):
+            own = entry.arrays[name]
+            row[tuple(slice(n) for n in own.shape)] = own
+        stacked[name] = joint
+    tokens = np.array([entry.spec.num_memory_tokens for entry in entries])
+    stacked["memory_padding"] = np.arange(num_memory_tokens) >= tokens[:, None]
+    stacked["memory_norm"] = np.array([entry.spec.memory_norm for entry in entries])
+    return stacked
