@@ -1,13 +1,13 @@
-"""One forward pass for tasks whose tensors are arguments, compiled once a shape."""
+"""Forward passes for tasks whose tensors are arguments, compiled once a shape."""
 
 import dataclasses
 
 import keras
 from keras import ops
 
+from keras_memvit.layers.base_states import BaseStates
 from keras_memvit.models.task_weights import HEAD
 from keras_memvit.readouts import Task
-from keras_memvit.readouts.loop import num_queries
 from keras_memvit.readouts.loop import run_readouts
 from keras_memvit.tasks.layout import TaskLayout
 
@@ -15,10 +15,11 @@ _BESIDE = (*HEAD, "memory_padding", "memory_norm")  # no tensors of a readout
 
 
 class BankPass:
-    """Images and tasks' tensors to logits.
+    """The base stream of images, and what tasks of one kind take of it.
 
-    Which tasks are computed is data: what is compiled depends on how many of each
-    kind there are, never on which.
+    Two functions, so that a new mixture of kinds compiles nothing: the base pass is
+    compiled once a number of images, a kind's once a number of images and of tasks.
+    Which tasks are computed is data.
 
     Args:
         backbone: a `ViTBackbone`.
@@ -27,35 +28,9 @@ class BankPass:
 
     def __init__(self, backbone, num_memory_tokens, num_classes):
         self.backbone = backbone
-        self.num_memory_tokens = num_memory_tokens
-        self.num_classes = num_classes
+        self.sizes = (num_memory_tokens, num_classes)
         self._functions = {}
         self._traces = 0
-
-    def __call__(self, images, kinds, weights):
-        """Logits.
-
-        Args:
-            images: `(B, H, W, 3)` in [0, 255].
-            kinds: tuple of `(Kind, count)`.
-            weights: list of dicts of tensors `(count, ...)`, in this order, as
-                `entry.stack` makes them.
-
-        Returns:
-            A list of arrays `(count, B, num_classes)`.
-        """
-        key = (kinds, tuple(images.shape))
-        function = self._functions.get(key)
-        if function is None:
-            specs = self._specs(kinds)
-
-            def logits(images, weights):
-                self._traces += 1
-                return self._logits(specs, images, weights)
-
-            function = self._functions[key] = _compiled(logits, self.backbone)
-        found = function(ops.convert_to_tensor(images), weights)
-        return [ops.convert_to_numpy(part) for part in found]
 
     @property
     def num_compilations(self):
@@ -63,40 +38,77 @@ class BankPass:
         eager = keras.backend.backend() == "torch"
         return len(self._functions) if eager else self._traces
 
-    def _specs(self, kinds):
-        return [
-            kind.slots(count, f"kind{i}", self.num_memory_tokens, self.num_classes)
-            for i, (kind, count) in enumerate(kinds)
-        ]
+    def states(self, images):
+        """Each layer's normed tokens, keys and values.
 
-    def _logits(self, specs, images, weights):
+        Args:
+            images: array `(B, H, W, 3)` in [0, 255].
+
+        Returns:
+            A list of `(normed, key, value)`, `(B, T, D)` and `(B, T, H, d)` twice.
+        """
+
+        def base(images):
+            return [
+                (layer.normed, *layer.project())
+                for _, layer in self.backbone.base_layers(images)
+            ]
+
+        run = self._function(("base", images.shape, images.dtype), base)
+        return run(ops.convert_to_tensor(images))
+
+    def logits(self, states, kind, count, weights):
+        """Logits of tasks of one kind, `(count, B, num_classes)`.
+
+        Args:
+            states: what `states` returned.
+            kind: the `Kind`.
+            count: int, the number of tasks.
+            weights: dict of tensors `(count, ...)`, as `entry.stack` makes them.
+        """
+        specs = kind.slots(count, *self.sizes)
+
+        def answer(states, weights):
+            return self._answer(specs, states, weights)
+
+        run = self._function((kind, count, tuple(states[0][0].shape)), answer)
+        return ops.convert_to_numpy(run(states, weights))
+
+    def _function(self, key, function):
+        """The function of this key as it was compiled the first time."""
+        if key not in self._functions:
+
+            def counted(*args):
+                self._traces += 1
+                return function(*args)
+
+            self._functions[key] = _compiled(counted, self.backbone)
+        return self._functions[key]
+
+    def _answer(self, specs, states, weights):
         tasks = [
-            Task(spec, {n: w[k] for n, w in own.items() if n not in _BESIDE})
-            for of_kind, own in zip(specs, weights)
-            for k, spec in enumerate(of_kind)
+            Task(spec, {n: w[k] for n, w in weights.items() if n not in _BESIDE})
+            for k, spec in enumerate(specs)
         ]
-        every = [spec for of_kind in specs for spec in of_kind]
-        layers = self.backbone.base_layers(images, num_queries(every))
-        layout = _layout(every, weights)
-        batch = ops.shape(images)[0]
+        layers = [
+            (block, BaseStates(block, normed, key=key, value=value))
+            for block, (normed, key, value) in zip(self.backbone.blocks, states)
+        ]
+        batch, layout = ops.shape(states[0][0])[0], _layout(specs, weights)
         features, _ = run_readouts(layers, self.backbone, tasks, batch, layout=layout)
-        return [
-            ops.matmul(
-                ops.stack([features[spec.name] for spec in of_kind]), own[HEAD[0]]
-            )
-            + own[HEAD[1]][:, None]
-            for of_kind, own in zip(specs, weights)
-        ]
+        features = ops.stack([features[spec.name] for spec in specs])  # (K, B, F)
+        kernel, bias = (weights[name] for name in HEAD)
+        return ops.matmul(features, kernel) + bias[:, None]
 
 
 def _layout(specs, weights):
     """The layout of tasks none of which sees another; padding and norm are tensors."""
     layout = TaskLayout(specs)
     (group,) = layout.groups
-    padding = ops.concatenate([own["memory_padding"] for own in weights], axis=0)
-    layout.groups = [dataclasses.replace(group, memory_padding=padding)]  # (K, m)
-    norm = ops.concatenate([own["memory_norm"] for own in weights], axis=0)
-    layout.memory_norm = ops.repeat(norm, padding.shape[1])[:, None]  # (K m, 1)
+    padding = weights["memory_padding"]  # (K, m)
+    layout.groups = [dataclasses.replace(group, memory_padding=padding)]
+    norm = ops.repeat(weights["memory_norm"], padding.shape[1])
+    layout.memory_norm = norm[:, None]  # (K m, 1)
     return layout
 
 

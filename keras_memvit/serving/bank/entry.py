@@ -24,11 +24,11 @@ class Kind:
     adapter: str | None
     adapter_rank: int | None
 
-    def slots(self, count, name, num_memory_tokens, num_classes):
+    def slots(self, count, num_memory_tokens, num_classes):
         """Specs for `count` tasks of this kind, of one size whatever their own is."""
         return [
             TaskSpec(
-                f"{name}-{i}",
+                f"slot-{i}",
                 num_classes,
                 num_memory_tokens,
                 readout=self.readout,

@@ -29,10 +29,10 @@ class TaskBank:
 
     A `MemoryViT` is made for the tasks that it has; a bank takes tasks in and lets
     them go while it answers. The tensors of the tasks that are asked for are stacked
-    and given to one compiled function as arguments, so neither loading nor unloading
-    compiles anything, and no answer depends on which other tasks are there. How many
-    tasks of a kind (readout and adapter) are computed is rounded up to a power of
-    two, and so is the number of images.
+    and given to compiled functions as arguments, so neither loading nor unloading
+    compiles anything, and no answer depends on which other tasks are there. The
+    backbone runs once a batch, and then the tasks of each kind (readout and adapter)
+    together. Numbers of tasks and images are rounded up to powers of two.
 
     Args:
         backbone: anything that `build` takes as one.
@@ -48,11 +48,10 @@ class TaskBank:
     Example:
 
     ```python
-    bank = keras_memvit.TaskBank("dinov2_small")
+    bank = keras_memvit.TaskBank(backbone)
     bank.load("faces.safetensors")
-    bank.load("digits.safetensors")
     bank.predict(images, tasks=["faces"])  # {"faces": (B, 2)} logits
-    bank.predict(images[:2], tasks=[["faces"], ["faces", "digits"]])  # by image
+    bank.predict(images[:2], tasks=[["faces"], []])  # tasks by image
     bank.unload("faces")
     ```
     """
@@ -156,7 +155,7 @@ class TaskBank:
         *,
         batch_size: int = 32,
     ) -> dict[str, np.ndarray] | list[dict[str, np.ndarray]]:
-        """Answers of some tasks, in one pass of the backbone.
+        """Answers of some tasks, in one pass of the backbone a batch.
 
         Args:
             images: `(B, H, W, 3)` in [0, 255].
@@ -208,19 +207,15 @@ class TaskBank:
         by_kind: dict = {}
         for name in names:
             by_kind.setdefault(known[name].kind, []).append(name)
-        kinds = tuple((kind, power_of_two(len(own))) for kind, own in by_kind.items())
-        weights = [
-            self._stacked(tuple(known[name] for name in by_kind[kind]), count)
-            for kind, count in kinds
-        ]
         padded = np.zeros((power_of_two(len(images)), *images.shape[1:]), images.dtype)
         padded[: len(images)] = images
-        found = self._pass(padded, kinds, weights)
-        logits = {
-            name: part[k, :, : known[name].spec.num_classes]
-            for own, part in zip(by_kind.values(), found)
-            for k, name in enumerate(own)
-        }
+        states, logits = self._pass.states(padded), {}
+        for kind, own in by_kind.items():
+            count = power_of_two(len(own))
+            weights = self._stacked(tuple(known[name] for name in own), count)
+            found = self._pass.logits(states, kind, count, weights)
+            for name, part in zip(own, found):
+                logits[name] = part[:, : known[name].spec.num_classes]
         return [{name: logits[name][i] for name in row} for i, row in enumerate(rows)]
 
     def _stacked(self, entries, count):
