@@ -21,7 +21,7 @@ pytestmark = pytest.mark.backend_free
 
 COLOURS = {"blue": (40, 60, 220), "red": (220, 50, 40)}
 VERBS = ["train", "predict", "evaluate", "check"]
-VERBS += ["inspect", "export", "compare", "push"]
+VERBS += ["inspect", "export", "serve", "compare", "push"]
 
 
 def run(*words, code=0, stdin=None):

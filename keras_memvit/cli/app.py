@@ -11,6 +11,7 @@ from keras_memvit.cli.export import export
 from keras_memvit.cli.inspect import inspect
 from keras_memvit.cli.predict import predict
 from keras_memvit.cli.push import push
+from keras_memvit.cli.serve import serve
 from keras_memvit.cli.train import train
 from keras_memvit.version import __version__
 
@@ -22,7 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for verb in (train, predict, evaluate, check, inspect, export, compare, push):
+for verb in (train, predict, evaluate, check, inspect, export, serve, compare, push):
     app.command()(verb)
 
 

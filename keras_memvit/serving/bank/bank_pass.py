@@ -18,17 +18,15 @@ class BankPass:
     """The base stream of images, and what tasks of one kind take of it.
 
     Two functions, so that a new mixture of kinds compiles nothing: the base pass is
-    compiled once a number of images, a kind's once a number of images and of tasks.
-    Which tasks are computed is data.
+    compiled once a number of images and of tasks, and once the sizes these are padded
+    to. Which tasks are computed is data.
 
     Args:
         backbone: a `ViTBackbone`.
-        num_memory_tokens, num_classes: what tasks are padded to.
     """
 
-    def __init__(self, backbone, num_memory_tokens, num_classes):
+    def __init__(self, backbone):
         self.backbone = backbone
-        self.sizes = (num_memory_tokens, num_classes)
         self._functions = {}
         self._traces = 0
 
@@ -57,21 +55,21 @@ class BankPass:
         run = self._function(("base", images.shape, images.dtype), base)
         return run(ops.convert_to_tensor(images))
 
-    def logits(self, states, kind, count, weights):
-        """Logits of tasks of one kind, `(count, B, num_classes)`.
+    def logits(self, states, kind, weights):
+        """Logits of tasks of one kind, `(K, B, num_classes)`.
 
         Args:
             states: what `states` returned.
             kind: the `Kind`.
-            count: int, the number of tasks.
-            weights: dict of tensors `(count, ...)`, as `entry.stack` makes them.
+            weights: dict of tensors `(K, ...)`, as `entry.stack` makes them.
         """
-        specs = kind.slots(count, *self.sizes)
+        sizes = (*weights["memory_padding"].shape, weights[HEAD[1]].shape[1])
+        specs = kind.slots(*sizes)
 
         def answer(states, weights):
             return self._answer(specs, states, weights)
 
-        run = self._function((kind, count, tuple(states[0][0].shape)), answer)
+        run = self._function((kind, sizes, tuple(states[0][0].shape)), answer)
         return ops.convert_to_numpy(run(states, weights))
 
     def _function(self, key, function):

@@ -71,16 +71,26 @@ class Entry:
         return sum(array.nbytes for array in self.arrays.values())
 
 
-def stack(entries, count, num_memory_tokens, num_classes):
-    """Arrays of entries of one kind as one array each, `(count, ...)`.
+def power_of_two(n, least=1):
+    """The least power of two that is at least `n`, and at least `least`."""
+    return max(1 << (n - 1).bit_length(), least)
 
-    Memory and heads are padded with zeros to one size, and missing entries with the
-    first one, whose values are finite.
+
+def stack(entries):
+    """Arrays of entries of one kind as one array each, `(K, ...)`.
+
+    `K`, memory tokens and classes are rounded up to powers of two, so that few shapes
+    arise: memory and heads with zeros, entries with the first one, whose values are
+    finite.
 
     Returns:
-        A dict of arrays by name, and beside them `"memory_padding"` `(count, m)` and
-        `"memory_norm"` `(count,)`, boolean.
+        A dict of arrays by name, and beside them `"memory_padding"` `(K, m)` and
+        `"memory_norm"` `(K,)`, boolean.
     """
+    count = power_of_two(len(entries))
+    specs = [entry.spec for entry in entries]
+    num_memory_tokens = power_of_two(max(s.num_memory_tokens for s in specs), 8)
+    num_classes = power_of_two(max(s.num_classes for s in specs), 16)
     entries = [*entries, *[entries[0]] * (count - len(entries))]
     sizes = {"memory": (1, num_memory_tokens), HEAD[0]: (1, num_classes)}
     sizes[HEAD[1]] = (0, num_classes)

@@ -15,6 +15,7 @@ from keras_memvit.files.hub import local_path
 from keras_memvit.models.task_weights import task_shapes
 from keras_memvit.serving.bank.bank_pass import BankPass
 from keras_memvit.serving.bank.entry import Entry
+from keras_memvit.serving.bank.entry import power_of_two
 from keras_memvit.serving.bank.entry import stack
 from keras_memvit.tasks.counts import as_count
 from keras_memvit.tasks.spec import TaskSpec
@@ -32,7 +33,8 @@ class TaskBank:
     and given to compiled functions as arguments, so neither loading nor unloading
     compiles anything, and no answer depends on which other tasks are there. The
     backbone runs once a batch, and then the tasks of each kind (readout and adapter)
-    together. Numbers of tasks and images are rounded up to powers of two.
+    together. Numbers of images, tasks, memory tokens and classes are rounded up to
+    powers of two.
 
     Args:
         backbone: anything that `build` takes as one.
@@ -73,7 +75,7 @@ class TaskBank:
             raise ValueError(f"`readouts` must be names. Received: {readouts!r}")
         self.readouts = tuple(readouts)
         self.backbone, _ = convert(backbone, image_shape=image_shape)
-        self._pass = BankPass(self.backbone, self.max_memory_tokens, self.max_classes)
+        self._pass = BankPass(self.backbone)
         self._entries: dict[str, Entry] = {}  # replaced, never changed
         self._writing = threading.Lock()
         self._stacks: dict = {}
@@ -99,6 +101,49 @@ class TaskBank:
     def __contains__(self, name: object) -> bool:
         return name in self._entries
 
+    def check(self, path: str | os.PathLike, *, tensors: bool = False) -> TaskSpec:
+        """Whether the bank takes a task file, by its card.
+
+        Args:
+            path: as of `load`.
+            tensors: bool. Whether the tensors are read and checked too.
+
+        Returns:
+            The task's `TaskSpec`.
+
+        Raises:
+            ValueError: as of `load`; the bank's other tasks are not looked at.
+        """
+        path = local_path(path)
+        card = read_card(path)
+        spec = card["task"]
+        require_same_backbone(
+            self.backbone, card["backbone"], card["image_shape"], path
+        )
+        if card["attention"] != "masked" or spec.sees:
+            raise ValueError(
+                f"{path} holds a task that sees others or has unmasked attention: load "
+                "it with `load_task`. A bank takes tasks that stand alone"
+            )
+        limits = {
+            "max_memory_tokens": (spec.num_memory_tokens, self.max_memory_tokens),
+            "max_classes": (spec.num_classes, self.max_classes),
+        }
+        for argument, (found, most) in limits.items():
+            if found > most:
+                raise ValueError(
+                    f"{path} holds a larger task than the bank takes: its "
+                    f"`{argument}` is {most}. Received: {found}"
+                )
+        if spec.readout.name not in self.readouts:
+            raise ValueError(
+                f"The bank takes the `readouts` {list(self.readouts)}. "
+                f"Received: '{spec.readout.name}', of {path}"
+            )
+        if tensors:
+            read_arrays(path, task_shapes(spec, self.backbone))
+        return spec
+
     def load(self, path: str | os.PathLike, *, overwrite: bool = False) -> str:
         """Takes a task in, also while others are answered.
 
@@ -115,9 +160,7 @@ class TaskBank:
                 taken, or the bank is full. The bank is as before then.
         """
         path = local_path(path)
-        card = read_card(path)
-        self._check(path, card)
-        spec = card["task"]
+        spec = self.check(path)
         arrays = read_arrays(path, task_shapes(spec, self.backbone))
         with self._writing:
             taken = spec.name in self._entries
@@ -211,50 +254,21 @@ class TaskBank:
         padded[: len(images)] = images
         states, logits = self._pass.states(padded), {}
         for kind, own in by_kind.items():
-            count = power_of_two(len(own))
-            weights = self._stacked(tuple(known[name] for name in own), count)
-            found = self._pass.logits(states, kind, count, weights)
+            weights = self._stacked(tuple(known[name] for name in own))
+            found = self._pass.logits(states, kind, weights)
             for name, part in zip(own, found):
                 logits[name] = part[:, : known[name].spec.num_classes]
         return [{name: logits[name][i] for name in row} for i, row in enumerate(rows)]
 
-    def _stacked(self, entries, count):
+    def _stacked(self, entries):
         """Tensors of entries of one kind; of the last sets they are kept."""
         stacks = self._stacks
-        key = (entries, count)
-        if key not in stacks:
-            arrays = stack(entries, count, self.max_memory_tokens, self.max_classes)
+        if entries not in stacks:
+            arrays = stack(entries)
             tensors = {n: ops.convert_to_tensor(a) for n, a in arrays.items()}
             kept = list(stacks.items())[1 - KEPT_STACKS :]
-            self._stacks = stacks = {**dict(kept), key: tensors}
-        return stacks[key]
-
-    def _check(self, path, card):
-        """Refuses what this bank cannot take, before a tensor is read."""
-        spec = card["task"]
-        require_same_backbone(
-            self.backbone, card["backbone"], card["image_shape"], path
-        )
-        if card["attention"] != "masked" or spec.sees:
-            raise ValueError(
-                f"{path} holds a task that sees others or has unmasked attention: load "
-                "it with `load_task`. A bank takes tasks that stand alone"
-            )
-        limits = {
-            "max_memory_tokens": (spec.num_memory_tokens, self.max_memory_tokens),
-            "max_classes": (spec.num_classes, self.max_classes),
-        }
-        for argument, (found, most) in limits.items():
-            if found > most:
-                raise ValueError(
-                    f"{path} holds a larger task than the bank takes: its "
-                    f"`{argument}` is {most}. Received: {found}"
-                )
-        if spec.readout.name not in self.readouts:
-            raise ValueError(
-                f"The bank takes the `readouts` {list(self.readouts)}. "
-                f"Received: '{spec.readout.name}', of {path}"
-            )
+            self._stacks = stacks = {**dict(kept), entries: tensors}
+        return stacks[entries]
 
     def _entry(self, entries, name):
         if name not in entries:
@@ -273,8 +287,3 @@ class TaskBank:
                 f"Received: {images.shape}"
             )
         return images if images.dtype == "uint8" else images.astype("float32")
-
-
-def power_of_two(n):
-    """The least power of two that is at least `n`."""
-    return 1 << (n - 1).bit_length()
