@@ -134,6 +134,7 @@ def inspect(
         f"memory tokens per layer: {spec.num_memory_tokens}",
         f"readout: {readout_config(spec.readout)}",
         *_adapter(spec),
+        *(["feature norm: own"] if spec.feature_norm else []),
         f"sees: {', '.join(card['needs']) or '-'}",
         f"attention: {card['attention']}",
         f"image shape: {card['image_shape']}",

@@ -130,6 +130,12 @@ class UnmaskedViT(TaskModel):
                 "beside frozen tokens: use 'masked'. Received the task "
                 f"'{spec.name}' with adapter={spec.adapter!r}"
             )
+        if spec.feature_norm:
+            raise ValueError(
+                "`attention='unmasked'` takes no task with `feature_norm`, which acts "
+                "beside frozen tokens: use 'masked'. Received the task "
+                f"'{spec.name}' with feature_norm=True"
+            )
         super().__init__(
             UnmaskedEncoder(backbone, spec, name="encoder"), frozen_tasks, **kwargs
         )

@@ -32,7 +32,8 @@ class ClassToken(Readout):
     it. Class tokens start at the class position, all tasks' are one attention.
 
     `(1 + L m) D` numbers a task: `class_token` `(D,)` and `memory` `(L, m, D)`; and
-    its adapter's, `adapter/...` `(L, ...)`, which act on what the class token computes.
+    its adapter's, `adapter/...` `(L, ...)`, and its norms', `feature_norm/...`, which
+    act on what the class token computes, these also on its memory.
 
     Example:
 
@@ -83,11 +84,12 @@ class ClassToken(Readout):
 
     def inputs(self, layer, block, state):
         """What a layer's tasks attend with: class tokens; memory's keys and values."""
+        adapters = state.adapters.at(layer)
         if isinstance(state.memory, tuple):
             memory = tuple(part[layer] for part in state.memory)
         else:
-            memory = self._project(state.memory[layer], block, state.layout)
-        return block.norm1(state.tokens), memory
+            memory = self._project(state.memory[layer], block, state.layout, adapters)
+        return block.norm_tokens(state.tokens, adapters), memory
 
     def features(self, tasks, backbone, state):
         features = backbone.norm(state.tokens)
@@ -97,8 +99,9 @@ class ClassToken(Readout):
         """Memory as keys and values, the class token as the first block takes it."""
         layout = layout_of((dataclasses.replace(task.spec, sees=()),))
         memory = ops.cast(task.weights["memory"], backbone.tokens_dtype)
+        adapters = TaskAdapters([task], memory.dtype)
         pairs = [
-            self._project(memory[i], block, layout)
+            self._project(memory[i], block, layout, adapters.at(i))
             for i, block in enumerate(backbone.blocks)
         ]
         token = self._first_tokens(task.weights["class_token"][None], backbone)[0]
@@ -114,8 +117,11 @@ class ClassToken(Readout):
         tokens = backbone.patch_embedding.add_class_position(tokens)
         return tokens if backbone.pre_norm is None else backbone.pre_norm(tokens)
 
-    def _project(self, memory, block, layout):
-        return block.attention.project(block.norm_memory(memory, layout.memory_norm))
+    def _project(self, memory, block, layout, adapters):
+        if adapters is not None:
+            adapters = adapters.of_memory(layout.owners)
+        normed = block.norm_memory(memory, layout.memory_norm, adapters)
+        return block.attention.project(normed)
 
 
 def _joined(tasks, name):

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_memvit.readouts.adapters.adapter import PREFIX
+from keras_memvit.readouts.adapters.task_adapters import PREFIXES
 from keras_memvit.readouts.class_token import ClassToken
 
 CLASS_TOKEN = ClassToken()
@@ -104,11 +104,11 @@ def parameters(spec, backbone):
     for readout in readouts_of(spec):
         readout.check(backbone)
         own = readout.parameters(spec, backbone)
-        taken = ("head/", PREFIX)
+        taken = ("head/", *PREFIXES)
         if found and any(name in RESERVED or name.startswith(taken) for name in own):
             raise ValueError(
                 f"`parameters` of the readout '{readout.name}' must not be named as "
-                "those of the class token, the adapter or the head. "
+                "those of the class token, the adapter, the norms or the head. "
                 f"Received: {sorted(own)}"
             )
         found.update(own)

@@ -108,7 +108,8 @@ class Servable:
         place = {spec.name: k for k, spec in enumerate(specs)}
         shape = tuple(
             (
-                (s.num_memory_tokens, s.readout, s.adapter, s.adapter_rank),
+                (s.num_memory_tokens, s.readout),
+                (s.adapter, s.adapter_rank, s.feature_norm),
                 tuple(place[n] for n in self.sees[s.name]),
             )
             for s in specs

@@ -49,6 +49,7 @@ class TaskLayout:
         num_tasks: int, `K`.
         groups: list of `TaskGroup` that together hold every task once.
         inverse: (K,) array that undoes the groups' order.
+        owners: (M,) ints, per row of the concatenated memory its task's position.
         memory_norm: (M, 1) boolean array, per row of the concatenated memory
             whether it passes through the norm; or True / False for all rows.
         train_seen: bool.
@@ -81,6 +82,7 @@ class TaskLayout:
             for tasks in buckets.values()
         ]
         self.inverse = np.argsort(np.concatenate(list(buckets.values())))
+        self.owners = np.repeat(np.arange(len(specs)), counts)
         norm = np.repeat([spec.memory_norm for spec in specs], counts)
         self.memory_norm = bool(norm[0]) if np.all(norm == norm[0]) else norm[:, None]
 

@@ -54,6 +54,9 @@ class TaskSpec:
             other tasks run through the weights as they are. It starts as no change.
         adapter_rank: optional int. The rank of `"lora"` (default `4`), the width of
             `"bottleneck"` (`2`), or the channels a group of `"grouped"` reads (`2`).
+        feature_norm: bool. Whether the task has a scale and a shift of its own on the
+            norms that its class token and memory pass in each layer. They start as no
+            change. Defaults to `False`.
 
     Raises:
         ValueError: if an argument is not as above.
@@ -77,6 +80,7 @@ class TaskSpec:
     kind: str = "single_label"
     adapter: str | None = None
     adapter_rank: int | None = None
+    feature_norm: bool = False
     # Short for `readouts.Deep`; by keyword, since the place is another argument's.
     num_query_tokens: dataclasses.InitVar[int | None] = dataclasses.field(
         default=None, kw_only=True
@@ -97,11 +101,12 @@ class TaskSpec:
                     f"`class_names` of task '{self.name}' must hold num_classes="
                     f"{self.num_classes} names. Received {len(self.class_names)} names."
                 )
-        if not isinstance(self.memory_norm, bool):
-            raise ValueError(
-                f"`memory_norm` of task '{self.name}' must be a bool. "
-                f"Received: memory_norm={self.memory_norm!r}"
-            )
+        for argument in ("memory_norm", "feature_norm"):
+            if not isinstance(value := getattr(self, argument), bool):
+                raise ValueError(
+                    f"`{argument}` of task '{self.name}' must be a bool. "
+                    f"Received: {argument}={value!r}"
+                )
         if self.kind not in TASK_KINDS:
             raise ValueError(
                 f"`kind` of task '{self.name}' must be one of {TASK_KINDS}. "
@@ -137,6 +142,8 @@ class TaskSpec:
         config["readout"] = readout_config(self.readout)
         if self.adapter is None:  # as files were before there were adapters
             del config["adapter"], config["adapter_rank"]
+        if not self.feature_norm:
+            del config["feature_norm"]
         if self.class_names is not None:
             config["class_names"] = list(self.class_names)
         return config

@@ -37,9 +37,10 @@ TYPES = {
 
 
 def task_fingerprint(arrays):
-    """SHA-256 of what others see of a task: class token, memory, its adapter."""
+    """SHA-256 of what others see of a task: class token, memory, adapter, norms."""
     digest = hashlib.sha256()
-    adapter = sorted(name for name in arrays if name.startswith("adapter/"))
+    prefixes = ("adapter/", "feature_norm/")
+    adapter = sorted(name for name in arrays if name.startswith(prefixes))
     for name in ("class_token", "memory", *adapter):
         digest.update(np.ascontiguousarray(arrays[name], dtype="<f4").tobytes())
     return digest.hexdigest()
