@@ -62,7 +62,7 @@ def concatenate(models: Sequence[MemoryViT]) -> MemoryViT:
             owners[spec.name] = model
     specs = [spec for model in models for spec in model.specs]
     classifier = next((m.classifier for m in models if m.classifier is not None), None)
-    return _assemble(first.backbone, specs, owners, classifier)
+    return assemble(first.backbone, specs, owners, classifier)
 
 
 def extend(
@@ -126,7 +126,7 @@ def extend(
     added = [_seeing(spec, (*own.get(spec.name, ()), *(sees or ()))) for spec in bare]
     specs = parse_tasks([*model.specs, *added])
     owners = dict.fromkeys(old, model)
-    extended = _assemble(model.backbone, specs, owners, model.classifier)
+    extended = assemble(model.backbone, specs, owners, model.classifier)
     if freeze:
         layers = extended.task_layers
         for name in old:
@@ -165,7 +165,7 @@ def select(model: MemoryViT, names: str | Sequence[str]) -> MemoryViT:
     kept = set(names).union(*(sees[name] for name in names))
     specs = [spec for spec in model.specs if spec.name in kept]
     owners = {spec.name: model for spec in specs}
-    return _assemble(model.backbone, specs, owners, model.classifier)
+    return assemble(model.backbone, specs, owners, model.classifier)
 
 
 def rename(model, name, new_name):
@@ -181,15 +181,24 @@ def rename(model, name, new_name):
     return renamed
 
 
-def _assemble(backbone, specs, owners, classifier):
-    """A model whose tasks are copies of those of their owners, if they have one."""
+def assemble(backbone, specs, owners, classifier, changed=None):
+    """A model whose tasks are copies of those of their owners, if they have one.
+
+    Args:
+        backbone, specs, classifier: of the new model.
+        owners: dict from task name to the model that has it.
+        changed: optional dict from task name to the arrays that it has instead.
+    """
     layers = {id(owner): owner.task_layers for owner in owners.values()}
     sources = {name: layers[id(owner)][name] for name, owner in owners.items()}
     # Through NumPy: JAX's trainer gives its arrays away to the next step.
     values = {name: source.arrays() for name, source in sources.items()}
     frozen = [name for name, source in sources.items() if not source.trainable]
-    model = MemoryViT(backbone, specs, classifier, frozen, values)
-    model.remember(values)
+    changed = changed or {}
+    model = MemoryViT(backbone, specs, classifier, frozen, {**values, **changed})
+    sees = visible_tasks(specs) if changed else {}
+    new = {name for name in values if changed.keys() & {name, *sees.get(name, ())}}
+    model.remember({name: v for name, v in values.items() if name not in new})
     return model
 
 

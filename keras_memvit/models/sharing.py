@@ -135,6 +135,7 @@ def inspect(
         f"readout: {readout_config(spec.readout)}",
         *_adapter(spec),
         *(["feature norm: own"] if spec.feature_norm else []),
+        *([f"head inputs: {len(spec.head_inputs):,}"] if spec.head_inputs else []),
         f"sees: {', '.join(card['needs']) or '-'}",
         f"attention: {card['attention']}",
         f"image shape: {card['image_shape']}",

@@ -130,12 +130,13 @@ class UnmaskedViT(TaskModel):
                 "beside frozen tokens: use 'masked'. Received the task "
                 f"'{spec.name}' with adapter={spec.adapter!r}"
             )
-        if spec.feature_norm:
-            raise ValueError(
-                "`attention='unmasked'` takes no task with `feature_norm`, which acts "
-                "beside frozen tokens: use 'masked'. Received the task "
-                f"'{spec.name}' with feature_norm=True"
-            )
+        for argument in ("feature_norm", "head_inputs"):
+            if getattr(spec, argument):
+                raise ValueError(
+                    f"`attention='unmasked'` takes no task with `{argument}`, which "
+                    "belongs beside frozen tokens: use 'masked'. Received the task "
+                    f"'{spec.name}' with it"
+                )
         super().__init__(
             UnmaskedEncoder(backbone, spec, name="encoder"), frozen_tasks, **kwargs
         )

@@ -1,9 +1,11 @@
 """The one loop: the frozen stream's layers go by, and every readout takes from them."""
 
+import numpy as np
 from keras import ops
 
 from keras_memvit.readouts.adapters.task_adapters import PREFIXES
 from keras_memvit.readouts.class_token import ClassToken
+from keras_memvit.tasks.head_inputs import head_width
 
 CLASS_TOKEN = ClassToken()
 # The class token's tensors, as trained and as served.
@@ -44,11 +46,16 @@ def run_readouts(layers, backbone, tasks, batch, train_seen=False):
             if not found[task.spec.name] and task.spec.readout.class_token_scale != 1:
                 part = part * task.spec.readout.class_token_scale
             found[task.spec.name].append(part)
-    features = {
-        name: parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
-        for name, parts in found.items()
-    }
+    features = {t.spec.name: _head_inputs(t.spec, found[t.spec.name]) for t in tasks}
     return features, base
+
+
+def _head_inputs(spec, parts):
+    """What a head takes of all that a task's readouts found: `(B, F)`."""
+    features = parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
+    if spec.head_inputs is None:
+        return features
+    return ops.take(features, np.array(spec.head_inputs), axis=-1)
 
 
 def _features(readout, tasks, backbone, state):
@@ -117,4 +124,5 @@ def parameters(spec, backbone):
 
 def num_features(spec, backbone):
     """Width of what a task's head takes."""
-    return sum(readout.num_features(backbone) for readout in readouts_of(spec))
+    width = sum(readout.num_features(backbone) for readout in readouts_of(spec))
+    return head_width(spec.name, spec.head_inputs, width)

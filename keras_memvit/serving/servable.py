@@ -109,7 +109,7 @@ class Servable:
         shape = tuple(
             (
                 (s.num_memory_tokens, s.readout),
-                (s.adapter, s.adapter_rank, s.feature_norm),
+                (s.adapter, s.adapter_rank, s.feature_norm, s.head_inputs),
                 tuple(place[n] for n in self.sees[s.name]),
             )
             for s in specs

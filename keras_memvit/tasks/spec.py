@@ -7,6 +7,8 @@ from typing import Any
 
 from keras_memvit.tasks.adapter_names import parse_adapter
 from keras_memvit.tasks.counts import as_count
+from keras_memvit.tasks.head_inputs import pack_head_inputs
+from keras_memvit.tasks.head_inputs import parse_head_inputs
 from keras_memvit.tasks.readout_names import get_readout
 from keras_memvit.tasks.readout_names import readout_config
 from keras_memvit.tasks.sees import visible_tasks
@@ -57,6 +59,8 @@ class TaskSpec:
         feature_norm: bool. Whether the task has a scale and a shift of its own on the
             norms that its class token and memory pass in each layer. They start as no
             change. Defaults to `False`.
+        head_inputs: optional ascending ints: which of the features that the readouts
+            find the head takes, as `keras_memvit.shrink` chose them. Defaults to all.
 
     Raises:
         ValueError: if an argument is not as above.
@@ -81,6 +85,7 @@ class TaskSpec:
     adapter: str | None = None
     adapter_rank: int | None = None
     feature_norm: bool = False
+    head_inputs: Sequence[int] | None = None
     # Short for `readouts.Deep`; by keyword, since the place is another argument's.
     num_query_tokens: dataclasses.InitVar[int | None] = dataclasses.field(
         default=None, kw_only=True
@@ -115,6 +120,7 @@ class TaskSpec:
         self._set("readout", self._parse_readout(num_query_tokens))
         rank = parse_adapter(self.name, self.adapter, self.adapter_rank)
         self._set("adapter_rank", rank)
+        self._set("head_inputs", parse_head_inputs(self.name, self.head_inputs))
 
     def _parse_readout(self, num_query_tokens):
         readout = self.readout
@@ -144,6 +150,10 @@ class TaskSpec:
             del config["adapter"], config["adapter_rank"]
         if not self.feature_norm:
             del config["feature_norm"]
+        if self.head_inputs is None:
+            del config["head_inputs"]
+        else:
+            config["head_inputs"] = pack_head_inputs(self.head_inputs)
         if self.class_names is not None:
             config["class_names"] = list(self.class_names)
         return config
