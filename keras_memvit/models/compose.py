@@ -7,6 +7,7 @@ from keras_memvit.backbones.same_backbone import require_same_backbone
 from keras_memvit.models.memory_vit import MemoryViT
 from keras_memvit.models.unmasked_vit import UnmaskedViT
 from keras_memvit.readouts import Readout
+from keras_memvit.tasks.reads import fixed_specs
 from keras_memvit.tasks.sees import visible_tasks
 from keras_memvit.tasks.spec import Tasks
 from keras_memvit.tasks.spec import TaskSpec
@@ -70,6 +71,7 @@ def extend(
     tasks: Tasks,
     *,
     sees: Sequence[str] | None = None,
+    sees_budget: float | None = None,
     num_memory_tokens: int = 5,
     readout: str | dict | Readout = "class_token",
     freeze: bool = True,
@@ -84,15 +86,20 @@ def extend(
         tasks: a dict `{name: num_classes}` or a list of `TaskSpec`.
         sees: optional list of task names that every new task sees, besides
             what its own spec says.
+        sees_budget: optional float in (0, 1]. The share of the memory tokens that
+            these have which every new task reads at most, unless its own spec says;
+            it learns which, see `TaskSpec`. Defaults to all.
         num_memory_tokens, readout: of tasks given as a dict, see `build`.
         freeze: bool. Whether the model's own tasks stop being trainable in
-            the new model. Defaults to `True`.
+            the new model. Defaults to `True`. What these have chosen to read of each
+            other is fixed then.
 
     Returns:
         A `MemoryViT` over the same backbone's weights.
 
     Raises:
-        ValueError: if a task's name is taken or `sees` names no task.
+        ValueError: if a task's name is taken, `sees` names no task, or there is a
+            `sees_budget` without them.
 
     Example:
 
@@ -112,19 +119,24 @@ def extend(
     if not isinstance(given, dict) and not all(isinstance(s, TaskSpec) for s in given):
         parse_tasks(tasks)  # says what is wrong
     bare = parse_tasks(
-        given if isinstance(given, dict) else [_seeing(spec, ()) for spec in given],
+        given if isinstance(given, dict) else [_alone(spec) for spec in given],
         num_memory_tokens,
         readout,
     )
-    own = {} if isinstance(given, dict) else {spec.name: spec.sees for spec in given}
+    own = {} if isinstance(given, dict) else {spec.name: spec for spec in given}
     taken = [spec.name for spec in bare if spec.name in old]
     if taken:
         raise ValueError(
             f"`tasks` must have names that the model does not have yet: {old}. "
             f"Received: {taken}"
         )
-    added = [_seeing(spec, (*own.get(spec.name, ()), *(sees or ()))) for spec in bare]
-    specs = parse_tasks([*model.specs, *added])
+    added = [own.get(spec.name, spec) for spec in bare]
+    added = [_seeing(spec, sees or (), sees_budget) for spec in added]
+    older = model.specs
+    if freeze:
+        values = {name: task.arrays() for name, task in model.task_layers.items()}
+        older = fixed_specs(older, values)
+    specs = parse_tasks([*older, *added])
     owners = dict.fromkeys(old, model)
     extended = assemble(model.backbone, specs, owners, model.classifier)
     if freeze:
@@ -202,8 +214,15 @@ def assemble(backbone, specs, owners, classifier, changed=None):
     return model
 
 
-def _seeing(spec, sees):
-    return dataclasses.replace(spec, sees=tuple(dict.fromkeys(sees)))
+def _seeing(spec, sees, budget):
+    """A spec that also sees these tasks, with this budget if it has none."""
+    own = budget if spec.sees_budget is None else spec.sees_budget
+    sees = tuple(dict.fromkeys((*spec.sees, *sees)))
+    return dataclasses.replace(spec, sees=sees, sees_budget=own)
+
+
+def _alone(spec):
+    return dataclasses.replace(spec, sees=(), sees_budget=None, reads=None)
 
 
 def check_masked(model, argument):

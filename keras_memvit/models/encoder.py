@@ -9,6 +9,8 @@ from keras_memvit.layers.patch_embedding import require_images
 from keras_memvit.models.task_weights import TaskWeights
 from keras_memvit.readouts.loop import num_queries
 from keras_memvit.readouts.loop import run_readouts
+from keras_memvit.tasks.reads import check_reads
+from keras_memvit.tasks.reads import seen_tokens
 from keras_memvit.tasks.sees import visible_tasks
 from keras_memvit.tasks.spec import BASE
 from keras_memvit.tasks.spec import TaskSpec
@@ -144,8 +146,17 @@ def task_layers(specs, backbone, dtype, values):
             draw theirs.
     """
     dtype = float32_variables(dtype)
+    check_reads(specs, backbone.num_layers)
+    seen = seen_tokens(specs) if any(spec.chooses for spec in specs) else {}
     tasks = [
-        TaskWeights(spec, backbone, values.get(spec.name), dtype=dtype, name=spec.name)
+        TaskWeights(
+            spec,
+            backbone,
+            values.get(spec.name),
+            seen.get(spec.name),
+            dtype=dtype,
+            name=spec.name,
+        )
         for spec in specs
     ]
     by_name = {task.spec.name: task for task in tasks}

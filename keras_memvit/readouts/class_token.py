@@ -7,18 +7,20 @@ from keras import ops
 from keras_memvit.readouts.adapters.task_adapters import TaskAdapters
 from keras_memvit.readouts.adapters.task_adapters import adapter_parameters
 from keras_memvit.readouts.adapters.task_adapters import adapter_weights
+from keras_memvit.readouts.read_gates import ReadGates
 from keras_memvit.readouts.readout import Parameter
 from keras_memvit.readouts.readout import Readout
 from keras_memvit.readouts.readout import register
-from keras_memvit.tasks.layout import layout_of
+from keras_memvit.tasks.layout import layouts_of
 
 
 @dataclasses.dataclass(frozen=True)
 class _State:
     tokens: object  # (B, K, D)
     memory: object  # (L, M, D), or folded: keys and values, (L, M, H, d) each
-    layout: object
+    layouts: tuple  # one a layer
     adapters: TaskAdapters
+    gates: ReadGates
 
 
 @register
@@ -61,7 +63,8 @@ class ClassToken(Readout):
         return backbone.hidden_dim
 
     def start(self, tasks, backbone, batch, train_seen=False):
-        layout = layout_of(tuple(task.spec for task in tasks), train_seen)
+        specs = tuple(task.spec for task in tasks)
+        layouts = layouts_of(specs, backbone.num_layers, train_seen)
         dtype = backbone.tokens_dtype
         tokens = ops.stack([task.weights["class_token"] for task in tasks])  # (K, D)
         tokens = ops.cast(tokens, dtype)
@@ -71,13 +74,15 @@ class ClassToken(Readout):
         else:
             memory = (_joined(tasks, "memory_key"), _joined(tasks, "memory_value"))
         tokens = ops.repeat(ops.cast(tokens, dtype)[None], batch, axis=0)
-        return _State(tokens, memory, layout, TaskAdapters(tasks, dtype))
+        adapters, gates = TaskAdapters(tasks, dtype), ReadGates(tasks)
+        return _State(tokens, memory, layouts, adapters, gates)
 
     def step(self, tasks, layer, block, base, state):
         normed, memory = self.inputs(layer, block, state)
-        adapters = state.adapters.at(layer)
+        adapters, layout = state.adapters.at(layer), state.layouts[layer]
+        gates = state.gates.at(layer, layout)
         attended = block.attention.attend_tasks(
-            normed, base, memory, state.layout, adapters
+            normed, base, memory, layout, adapters, gates
         )
         tokens = block.advance(state.tokens, attended, adapters)
         return dataclasses.replace(state, tokens=tokens)
@@ -88,7 +93,9 @@ class ClassToken(Readout):
         if isinstance(state.memory, tuple):
             memory = tuple(part[layer] for part in state.memory)
         else:
-            memory = self._project(state.memory[layer], block, state.layout, adapters)
+            memory = self._project(
+                state.memory[layer], block, state.layouts[layer], adapters
+            )
         return block.norm_tokens(state.tokens, adapters), memory
 
     def features(self, tasks, backbone, state):
@@ -97,7 +104,8 @@ class ClassToken(Readout):
 
     def fold(self, task, backbone):
         """Memory as keys and values, the class token as the first block takes it."""
-        layout = layout_of((dataclasses.replace(task.spec, sees=()),))
+        alone = dataclasses.replace(task.spec, sees=(), sees_budget=None, reads=None)
+        layout = layouts_of((alone,), 1)[0]
         memory = ops.cast(task.weights["memory"], backbone.tokens_dtype)
         adapters = TaskAdapters([task], memory.dtype)
         pairs = [

@@ -111,7 +111,7 @@ def parameters(spec, backbone):
     for readout in readouts_of(spec):
         readout.check(backbone)
         own = readout.parameters(spec, backbone)
-        taken = ("head/", *PREFIXES)
+        taken = ("head/", "reads/", *PREFIXES)
         if found and any(name in RESERVED or name.startswith(taken) for name in own):
             raise ValueError(
                 f"`parameters` of the readout '{readout.name}' must not be named as "
