@@ -94,6 +94,8 @@ def test_the_best_scores_are_read_and_no_others(images, tmp_path):
     np.testing.assert_array_equal(
         keras_memvit.attention_mask(fixed.specs, 6)[-1, -3 * M : -M], np.any(mask, 0)
     )
+    with pytest.raises(ValueError, match="`layer` must be one of the 2 layers"):
+        keras_memvit.attention_mask(fixed.specs, 6, layer=L)
 
 
 def test_hidden_tokens_are_not_computed(images, tmp_path):
@@ -237,6 +239,25 @@ def test_it_goes_on_choosing_until_it_is_frozen(images, tmp_path):
     assert (shares["memory"] > 0).any((0, 2)).sum() == L * (M + 2 * M // 4)
     total = sum(value.sum(axis=-1) for value in shares.values())
     np.testing.assert_allclose(total, 1, atol=1e-5)
+
+
+def test_mixed_precision_stays_near(images):
+    """A step on the scores too, which stay float32."""
+    single, model = (
+        build(*three(), backbone=make_backbone(dtype=dtype))
+        for dtype in (None, "mixed_bfloat16")
+    )
+    found, expected, steps = answers(model, images), answers(single, images), []
+    for name, value in expected.items():
+        scale = 1 + np.abs(value).max()
+        np.testing.assert_allclose(found[name], value, atol=0.08 * scale)
+    for each in (single, model):
+        before = scores_of(each)
+        each.compile(keras.optimizers.SGD(1.0))
+        each.train_on_batch(images, {"on": np.arange(8) % 3})
+        steps.append(scores_of(each) - before)
+    np.testing.assert_allclose(*steps, atol=0.2 * np.abs(steps[0]).max())
+    assert scores_of(model).dtype == "float32"
 
 
 @pytest.mark.parametrize("readout", ["deep", "side", "synthesised"])

@@ -232,7 +232,8 @@ def _add(model, cards):
         present[name] = read_arrays(path, task_shapes(card["task"], backbone))
         known[name] = card["task"]
     specs = [*parts.specs, *(card["task"] for card in cards.values())]
-    check_reads(specs, backbone.num_layers)  # and that those whom a task sees are there
+    visible_tasks(specs)  # that those whom a task sees are there
+    check_reads(specs, backbone.num_layers)
     parts = Parts(backbone, specs, parts.classifier, present, parts.frozen)
     return make_later(parts, older)
 

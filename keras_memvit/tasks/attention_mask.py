@@ -47,7 +47,8 @@ def attention_mask(
         in task order. Columns (keys): the same, then each task's memory.
 
     Raises:
-        ValueError: if a number is no integer or too small, or `tasks` is not as above.
+        ValueError: if a number is no integer or too small, there is no such layer, or
+            `tasks` is not as above.
 
     Reference:
         - [Sandler et al., 2022](https://arxiv.org/abs/2203.15243), Table 1
@@ -91,5 +92,11 @@ def _read(spec, name, num_memory_tokens, layer):
     """Which memory tokens of a task that it sees a task reads, `(m,)`; True = all."""
     if spec.reads is None or name == spec.name:
         return True
-    codes = codes_of(spec, name, (num_layers_of(spec), num_memory_tokens)) == READ
+    num_layers = num_layers_of(spec)
+    if layer is not None and layer not in range(num_layers):
+        raise ValueError(
+            f"`layer` must be one of the {num_layers} layers that the `reads` of task "
+            f"'{spec.name}' are of. Received: layer={layer!r}"
+        )
+    codes = codes_of(spec, name, (num_layers, num_memory_tokens)) == READ
     return codes.any(axis=0) if layer is None else codes[layer]
