@@ -18,6 +18,7 @@ from keras_memvit.models.memory_vit import MemoryViT
 from keras_memvit.models.sharing import inspect
 from keras_memvit.models.sharing import load_task
 from keras_memvit.models.sharing import save_task
+from keras_memvit.models.shrink import shrink
 from keras_memvit.models.unify import unify
 from keras_memvit.serving import TaskBank
 from keras_memvit.serving import export_onnx
@@ -54,6 +55,7 @@ __all__ = [
     "report",
     "save_task",
     "select",
+    "shrink",
     "text_head",
     "unify",
 ]

@@ -232,12 +232,8 @@ def dense_forward(model, images):
     )
     if backbone.pre_norm is not None:
         x = _norm(backbone.pre_norm, x)
-    mask = attention_mask(
-        model.specs,
-        backbone.num_patches,
-        num_base_tokens=num_base - backbone.num_patches,
-    )
-    patches = slice(num_base - backbone.num_patches, num_base)
+    front = num_base - backbone.num_patches
+    patches = slice(front, num_base)
     states = []  # each layer's normed base tokens
     for i, block in enumerate(backbone.blocks):
         normed = _norm(block.norm1, x)
@@ -249,6 +245,9 @@ def dense_forward(model, images):
         memory = np.concatenate(memory)
         memory = np.broadcast_to(memory, (len(x), *memory.shape))
         keys = np.concatenate([normed, memory], axis=1)
+        mask = attention_mask(
+            model.specs, backbone.num_patches, num_base_tokens=front, layer=i
+        )
         attended = _attention(block.attention, normed, keys, mask, patches)
         before, x = x, _residual(block, x, attended)
         for k, task in enumerate(layers):

@@ -19,6 +19,8 @@ SPECS = [
     TaskSpec("deep", 5, readout="deep"),
     TaskSpec("side", 3, readout="side"),
     TaskSpec("lora", 3, adapter="lora"),
+    TaskSpec("norms", 3, feature_norm=True),
+    TaskSpec("narrow", 3, readout="deep", head_inputs=[0, 5, 40, 70]),
     TaskSpec("labels", 4, kind="multi_label"),
     TaskSpec("number", 2, kind="regression"),
 ]
@@ -126,7 +128,8 @@ def test_bytes_are_the_tasks(files, bank):
         sum(w.size for w in model.task_layers[name].arrays().values()) * 4
         for name, model in files[2].items()
     ]
-    assert bank.nbytes == sum(sizes) - 2 * 2 * 4  # mean and scale are in the head
+    # Mean and scale are in the head; the narrow head takes all 96 inputs.
+    assert bank.nbytes == sum(sizes) - 2 * 2 * 4 + (96 - 4) * 3 * 4
 
 
 def test_overwrite_takes_the_new_one(files, bank, images, tmp_path):

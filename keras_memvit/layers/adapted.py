@@ -1,8 +1,8 @@
 """Where a task's adapter acts: on what its class token computes, never on base tokens.
 
 `adapters` below is None, or what `keras_memvit.readouts.adapters` makes of the tasks
-of a layer; the places are `"query"`, `"key"`, `"value"`, `"output"`, `"attended"`,
-`"expand"`, `"hidden"`, `"contract"` and `"mlp"`.
+of a layer; the places are `"norm1"`, `"query"`, `"key"`, `"value"`, `"output"`,
+`"attended"`, `"norm2"`, `"expand"`, `"hidden"`, `"contract"` and `"mlp"`.
 """
 
 import numpy as np

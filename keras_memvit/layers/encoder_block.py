@@ -114,16 +114,23 @@ class EncoderBlock(keras.layers.Layer):
         """What attention sees of the base tokens (B, T, D): `BaseStates`."""
         return BaseStates(self, self.norm1(x), x=x, num_queries=num_queries)
 
-    def norm_memory(self, memory, memory_norm=True):
+    def norm_tokens(self, x, adapters=None):
+        """Class tokens (B, K, D) as attention takes them."""
+        return adapted(adapters, "norm1", self.norm1(x))
+
+    def norm_memory(self, memory, memory_norm=True, adapters=None):
         """Memory (M, D) as the key and value projections take it.
 
         Args:
             memory: `(M, D)`.
             memory_norm: bool, or boolean array `(M, 1)`: what passes the norm.
+            adapters: optional, of the memory's tokens, see `adapted`.
         """
         if memory_norm is False:
             return memory
         normed = self.norm1(memory)
+        if adapters is not None:
+            normed = adapted(adapters, "norm1", normed[None])[0]
         return normed if memory_norm is True else ops.where(memory_norm, normed, memory)
 
     def advance(self, x, attended, adapters=None):
@@ -132,7 +139,8 @@ class EncoderBlock(keras.layers.Layer):
             x = self.add_attended(x, attended)
             return self.add_mlp(x, self.mlp(self.norm2(x)))
         x = self.add_attended(x, adapted(adapters, "attended", attended))
-        y = self.mlp.adapted(self.norm2(x), adapters)
+        normed = adapted(adapters, "norm2", self.norm2(x))
+        y = self.mlp.adapted(normed, adapters)
         return self.add_mlp(x, adapted(adapters, "mlp", y))
 
     def add_attended(self, x, attended):

@@ -150,7 +150,9 @@ class MaskedMHA(keras.layers.Layer):
         """Every base token over all: `BaseStates` -> (B, T, D)."""
         return self._attend(base.normed, *base.project())
 
-    def attend_tasks(self, class_tokens, base, memory, layout, adapters=None):
+    def attend_tasks(
+        self, class_tokens, base, memory, layout, adapters=None, gates=None
+    ):
         """Each class token over its own keys: (B, K, D) -> (B, K, D).
 
         Args:
@@ -160,14 +162,17 @@ class MaskedMHA(keras.layers.Layer):
                 `(M, H, d)`.
             layout: the `TaskLayout` of the tasks.
             adapters: optional, the tasks' adapters in this layer, see `adapted`.
+            gates: optional, which memory of others they read, see `attend_groups`.
         """
         query = self._task_query(class_tokens, adapters)
         own = self.project(class_tokens)
-        found = attend_groups(query, own, base, memory, layout, adapters)
+        found = attend_groups(query, own, base, memory, layout, adapters, gates)
         found = ops.reshape(found, (-1, found.shape[1], self.num_heads * self.head_dim))
         return adapted(adapters, "output", self.output_projection(found), found)
 
-    def task_weights(self, class_tokens, base, memory, layout, adapters=None):
+    def task_weights(
+        self, class_tokens, base, memory, layout, adapters=None, gates=None
+    ):
         """What `attend_tasks` weighs how: for each group, see `group_weights`."""
         query = self._task_query(class_tokens, adapters)
         own_key, _ = self.project(class_tokens)
@@ -179,8 +184,9 @@ class MaskedMHA(keras.layers.Layer):
                 memory[0],
                 group,
                 layout,
+                gate,
             )
-            for group in layout.groups
+            for group, gate in zip(layout.groups, gates or [None] * len(layout.groups))
         ]
 
     def _task_query(self, class_tokens, adapters=None):

@@ -2,8 +2,10 @@
 
 from keras import ops
 
+MAX_HIDDEN = 30.0  # how far a hidden score's gradient may stand above what is read
 
-def attend_groups(query, own, base, memory, layout, adapters=None):
+
+def attend_groups(query, own, base, memory, layout, adapters=None, gates=None):
     """Each class token over its own keys: `(B, K, H, d)` -> `(B, K, H, d)`.
 
     Args:
@@ -13,22 +15,28 @@ def attend_groups(query, own, base, memory, layout, adapters=None):
         memory: keys and values of all memory, each `(M, H, d)`.
         layout: the `TaskLayout`.
         adapters: optional, the tasks' adapters in this layer.
+        gates: optional list, for each group which of `seen_memory` is read, see
+            `group_weights`.
     """
+    gates = gates or [None] * len(layout.groups)
     bases = [base_of_group(base, group, adapters) for group in layout.groups]
     if len(layout.groups) == 1:
-        return _attend_group(query, own, bases[0], memory, layout.groups[0], layout)
+        group = layout.groups[0]
+        return _attend_group(query, own, bases[0], memory, group, layout, gates[0])
     outputs = [
-        _attend_group(of_group(query, group), own, base, memory, group, layout)
-        for group, base in zip(layout.groups, bases)
+        _attend_group(of_group(query, group), own, base, memory, group, layout, gate)
+        for group, base, gate in zip(layout.groups, bases, gates)
     ]
     return ops.take(ops.concatenate(outputs, axis=1), layout.inverse, axis=1)
 
 
-def group_weights(query, own_key, base, memory_key, group, layout):
+def group_weights(query, own_key, base, memory_key, group, layout, gate=None):
     """The softmax itself: a group's attention weights, by what they weigh.
 
     Args: as of `attend_groups`, keys only, and queries of the group alone,
         `(B, G, H, d)`.
+        gate: optional, 1 where a row of `group.seen_memory` is read and 0 where it is
+            hidden, `(G, E)`.
 
     Returns:
         A dict of `(B, H, G, n)`: `"base"`, `"class_token"` (itself), `"memory"`
@@ -46,20 +54,43 @@ def group_weights(query, own_key, base, memory_key, group, layout):
             ops.einsum("bghd,gmhd->bhgm", query, memory), group.memory_padding
         ),
     }
-    if group.seen.shape[1]:
+    if group.seen_memory.shape[1]:
         memory = ops.take(_seen(memory_key, layout), group.seen_memory, axis=0)
         scores["seen_memory"] = _mask(
             ops.einsum("bghd,gmhd->bhgm", query, memory), group.seen_memory_padding
         )
+    if group.seen.shape[1]:
         token = ops.take(_seen(own_key, layout), group.seen, axis=1)
         scores["seen"] = _mask(
             ops.einsum("bghd,bgshd->bhgs", query, token), group.seen_padding
         )
     sizes = [s.shape[-1] for s in scores.values()]
     joint = ops.cast(ops.concatenate(list(scores.values()), axis=-1), "float32")
-    weights = ops.cast(ops.softmax(joint, axis=-1), query.dtype)
+    if gate is None:
+        weights = ops.softmax(joint, axis=-1)
+    else:
+        gates = {name: ops.ones((len(gate), n)) for name, n in zip(scores, sizes)}
+        gates["seen_memory"] = ops.cast(gate, "float32")
+        weights = _gated_softmax(joint, ops.concatenate(list(gates.values()), axis=-1))
+    weights = ops.cast(weights, query.dtype)
     splits = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
     return dict(zip(scores, ops.split(weights, splits, axis=-1)))
+
+
+def _gated_softmax(scores, gate):
+    """`g exp(s) / sum(g exp(s))`: with gates 0 and 1 the softmax over what is read.
+
+    The product hands hidden scores a gradient to be read by, which a mask does not.
+
+    Args:
+        scores: `(B, H, G, n)`.
+        gate: `(G, n)`.
+    """
+    read = ops.where(gate > 0, scores, -float("inf"))
+    top = ops.stop_gradient(ops.max(read, axis=-1, keepdims=True))
+    # Of what is read none is above 0; what is hidden must not overflow.
+    exponential = gate * ops.exp(ops.minimum(scores - top, MAX_HIDDEN))
+    return exponential / ops.sum(exponential, axis=-1, keepdims=True)
 
 
 def base_of_group(base, group, adapters):
@@ -72,17 +103,18 @@ def of_group(x, group):
     return x if group.tasks is None else ops.take(x, group.tasks, axis=1)
 
 
-def _attend_group(query, own, base, memory, group, layout):
+def _attend_group(query, own, base, memory, group, layout, gate):
     """(B, G, H, d) -> (B, G, H, d)."""
-    to = group_weights(query, own[0], base, memory[0], group, layout)
+    to = group_weights(query, own[0], base, memory[0], group, layout, gate)
     output = base.mean(to["base"])
     own_value = of_group(own[1], group)
     output += ops.transpose(to["class_token"], (0, 2, 1, 3)) * own_value
     value = ops.take(memory[1], group.memory, axis=0)
     output += ops.einsum("bhgm,gmhd->bghd", to["memory"], value)
-    if group.seen.shape[1]:
+    if group.seen_memory.shape[1]:
         value = ops.take(_seen(memory[1], layout), group.seen_memory, axis=0)
         output += ops.einsum("bhgm,gmhd->bghd", to["seen_memory"], value)
+    if group.seen.shape[1]:
         value = ops.take(_seen(own[1], layout), group.seen, axis=1)
         output += ops.einsum("bhgs,bgshd->bghd", to["seen"], value)
     return output

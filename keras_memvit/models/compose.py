@@ -7,6 +7,7 @@ from keras_memvit.backbones.same_backbone import require_same_backbone
 from keras_memvit.models.memory_vit import MemoryViT
 from keras_memvit.models.unmasked_vit import UnmaskedViT
 from keras_memvit.readouts import Readout
+from keras_memvit.tasks.reads import fixed_specs
 from keras_memvit.tasks.sees import visible_tasks
 from keras_memvit.tasks.spec import Tasks
 from keras_memvit.tasks.spec import TaskSpec
@@ -62,7 +63,7 @@ def concatenate(models: Sequence[MemoryViT]) -> MemoryViT:
             owners[spec.name] = model
     specs = [spec for model in models for spec in model.specs]
     classifier = next((m.classifier for m in models if m.classifier is not None), None)
-    return _assemble(first.backbone, specs, owners, classifier)
+    return assemble(first.backbone, specs, owners, classifier)
 
 
 def extend(
@@ -70,6 +71,7 @@ def extend(
     tasks: Tasks,
     *,
     sees: Sequence[str] | None = None,
+    sees_budget: float | None = None,
     num_memory_tokens: int = 5,
     readout: str | dict | Readout = "class_token",
     freeze: bool = True,
@@ -84,15 +86,20 @@ def extend(
         tasks: a dict `{name: num_classes}` or a list of `TaskSpec`.
         sees: optional list of task names that every new task sees, besides
             what its own spec says.
+        sees_budget: optional float in (0, 1]. The share of the memory tokens that
+            these have which every new task reads at most, unless its own spec says;
+            it learns which, see `TaskSpec`. Defaults to all.
         num_memory_tokens, readout: of tasks given as a dict, see `build`.
         freeze: bool. Whether the model's own tasks stop being trainable in
-            the new model. Defaults to `True`.
+            the new model. Defaults to `True`. What these have chosen to read of each
+            other is fixed then.
 
     Returns:
         A `MemoryViT` over the same backbone's weights.
 
     Raises:
-        ValueError: if a task's name is taken or `sees` names no task.
+        ValueError: if a task's name is taken, `sees` names no task, or there is a
+            `sees_budget` without them.
 
     Example:
 
@@ -112,21 +119,26 @@ def extend(
     if not isinstance(given, dict) and not all(isinstance(s, TaskSpec) for s in given):
         parse_tasks(tasks)  # says what is wrong
     bare = parse_tasks(
-        given if isinstance(given, dict) else [_seeing(spec, ()) for spec in given],
+        given if isinstance(given, dict) else [_alone(spec) for spec in given],
         num_memory_tokens,
         readout,
     )
-    own = {} if isinstance(given, dict) else {spec.name: spec.sees for spec in given}
+    own = {} if isinstance(given, dict) else {spec.name: spec for spec in given}
     taken = [spec.name for spec in bare if spec.name in old]
     if taken:
         raise ValueError(
             f"`tasks` must have names that the model does not have yet: {old}. "
             f"Received: {taken}"
         )
-    added = [_seeing(spec, (*own.get(spec.name, ()), *(sees or ()))) for spec in bare]
-    specs = parse_tasks([*model.specs, *added])
+    added = [own.get(spec.name, spec) for spec in bare]
+    added = [_seeing(spec, sees or (), sees_budget) for spec in added]
+    older = model.specs
+    if freeze:
+        values = {name: task.arrays() for name, task in model.task_layers.items()}
+        older = fixed_specs(older, values)
+    specs = parse_tasks([*older, *added])
     owners = dict.fromkeys(old, model)
-    extended = _assemble(model.backbone, specs, owners, model.classifier)
+    extended = assemble(model.backbone, specs, owners, model.classifier)
     if freeze:
         layers = extended.task_layers
         for name in old:
@@ -165,7 +177,7 @@ def select(model: MemoryViT, names: str | Sequence[str]) -> MemoryViT:
     kept = set(names).union(*(sees[name] for name in names))
     specs = [spec for spec in model.specs if spec.name in kept]
     owners = {spec.name: model for spec in specs}
-    return _assemble(model.backbone, specs, owners, model.classifier)
+    return assemble(model.backbone, specs, owners, model.classifier)
 
 
 def rename(model, name, new_name):
@@ -181,20 +193,36 @@ def rename(model, name, new_name):
     return renamed
 
 
-def _assemble(backbone, specs, owners, classifier):
-    """A model whose tasks are copies of those of their owners, if they have one."""
+def assemble(backbone, specs, owners, classifier, changed=None):
+    """A model whose tasks are copies of those of their owners, if they have one.
+
+    Args:
+        backbone, specs, classifier: of the new model.
+        owners: dict from task name to the model that has it.
+        changed: optional dict from task name to the arrays that it has instead.
+    """
     layers = {id(owner): owner.task_layers for owner in owners.values()}
     sources = {name: layers[id(owner)][name] for name, owner in owners.items()}
     # Through NumPy: JAX's trainer gives its arrays away to the next step.
     values = {name: source.arrays() for name, source in sources.items()}
     frozen = [name for name, source in sources.items() if not source.trainable]
-    model = MemoryViT(backbone, specs, classifier, frozen, values)
-    model.remember(values)
+    changed = changed or {}
+    model = MemoryViT(backbone, specs, classifier, frozen, {**values, **changed})
+    sees = visible_tasks(specs) if changed else {}
+    new = {name for name in values if changed.keys() & {name, *sees.get(name, ())}}
+    model.remember({name: v for name, v in values.items() if name not in new})
     return model
 
 
-def _seeing(spec, sees):
-    return dataclasses.replace(spec, sees=tuple(dict.fromkeys(sees)))
+def _seeing(spec, sees, budget):
+    """A spec that also sees these tasks, with this budget if it has none."""
+    own = budget if spec.sees_budget is None else spec.sees_budget
+    sees = tuple(dict.fromkeys((*spec.sees, *sees)))
+    return dataclasses.replace(spec, sees=sees, sees_budget=own)
+
+
+def _alone(spec):
+    return dataclasses.replace(spec, sees=(), sees_budget=None, reads=None)
 
 
 def check_masked(model, argument):

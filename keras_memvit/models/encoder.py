@@ -9,6 +9,8 @@ from keras_memvit.layers.patch_embedding import require_images
 from keras_memvit.models.task_weights import TaskWeights
 from keras_memvit.readouts.loop import num_queries
 from keras_memvit.readouts.loop import run_readouts
+from keras_memvit.tasks.reads import check_reads
+from keras_memvit.tasks.reads import seen_tokens
 from keras_memvit.tasks.sees import visible_tasks
 from keras_memvit.tasks.spec import BASE
 from keras_memvit.tasks.spec import TaskSpec
@@ -55,20 +57,30 @@ class TwoStreamEncoder(keras.layers.Layer):
         build_tasks(self.tasks, self.backbone, self.classifier)
 
     def call(self, inputs, training=None):
-        states, images = _states_or_images(inputs)
+        states, _ = _states_or_images(inputs)
         specs, train_seen = self._plan()
-        count = num_queries(specs)
-        if states is None:
-            require_images(images, self.backbone.image_shape)
-            layers = self.backbone.base_layers(images, count)
-        else:
-            layers = self.backbone.stored_layers(states, count)
+        layers, batch = self._base_layers(inputs, num_queries(specs))
         layers = FiniteLayers(layers) if training else layers
-        batch = ops.shape(images if states is None else states)[0]
         logits, base = self._logits(layers, specs, batch, train_seen)
         if self.classifier is not None and states is None:
             logits[BASE] = self.classifier(self.backbone.norm(base.output()))
         return layers.nan_elsewhere(logits) if training else logits
+
+    def head_features(self, inputs, name):
+        """What a task's head takes of images or states, float32 `(B, F)`."""
+        needed = {name, *visible_tasks(self.specs)[name]}
+        tasks = [task.task() for task in self.tasks if task.spec.name in needed]
+        count = num_queries([task.spec for task in tasks])
+        layers, batch = self._base_layers(inputs, count)
+        return run_readouts(layers, self.backbone, tasks, batch)[0][name]
+
+    def _base_layers(self, inputs, count):
+        """The base stream's layers for `count` queries, and the batch's size."""
+        states, images = _states_or_images(inputs)
+        if states is not None:
+            return self.backbone.stored_layers(states, count), ops.shape(states)[0]
+        require_images(images, self.backbone.image_shape)
+        return self.backbone.base_layers(images, count), ops.shape(images)[0]
 
     def base_tokens(self, images):
         """The base tokens after the last norm, `(B, T, D)`, beside all tasks."""
@@ -134,8 +146,17 @@ def task_layers(specs, backbone, dtype, values):
             draw theirs.
     """
     dtype = float32_variables(dtype)
+    check_reads(specs, backbone.num_layers)
+    seen = seen_tokens(specs) if any(spec.chooses for spec in specs) else {}
     tasks = [
-        TaskWeights(spec, backbone, values.get(spec.name), dtype=dtype, name=spec.name)
+        TaskWeights(
+            spec,
+            backbone,
+            values.get(spec.name),
+            seen.get(spec.name),
+            dtype=dtype,
+            name=spec.name,
+        )
         for spec in specs
     ]
     by_name = {task.spec.name: task for task in tasks}

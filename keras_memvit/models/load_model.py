@@ -12,6 +12,7 @@ from keras_memvit.models.keras_file import check_keras_file
 from keras_memvit.models.memory_vit import MemoryViT
 from keras_memvit.models.unified.unified_vit import UnifiedViT
 from keras_memvit.models.unmasked_vit import UnmaskedViT
+from keras_memvit.tasks.head_inputs import parse_head_inputs
 
 CLASSES = {
     cls.__name__: cls for cls in (MemoryViT, UnifiedViT, UnmaskedViT, ViTBackbone)
@@ -101,13 +102,21 @@ def _least_size(config):
     if config.get("answer"):
         size += _answer_size(config["answer"])
     for task in tasks:
-        size += _count(task["num_classes"]) * width
+        size += _count(task["num_classes"]) * _head_width(task, width)
         size += _count(task.get("num_memory_tokens", 5)) * layers * width
         size += _count(task.get("adapter_rank") or 0, 0) * layers * width
+        size += 4 * layers * width * (task.get("feature_norm") is True)
         readout = task.get("readout")
         if isinstance(readout, dict):  # whatever its arguments mean: they are sizes
             size += sum(v for v in readout.values() if type(v) is int)
     return size
+
+
+def _head_width(task, width):
+    """At least how many inputs a task's head has."""
+    if (kept := task.get("head_inputs")) is None:
+        return width
+    return len(parse_head_inputs("", kept))
 
 
 def _answer_size(answer):

@@ -17,7 +17,12 @@ from keras_memvit.models.memory_vit import MemoryViT
 from keras_memvit.models.task_model import TaskModel
 from keras_memvit.models.task_weights import task_shapes
 from keras_memvit.models.unmasked_vit import UnmaskedViT
+from keras_memvit.tasks.packed import unpack
 from keras_memvit.tasks.readout_names import readout_config
+from keras_memvit.tasks.reads import READ
+from keras_memvit.tasks.reads import SCORES
+from keras_memvit.tasks.reads import check_reads
+from keras_memvit.tasks.reads import fixed_specs
 from keras_memvit.tasks.sees import visible_tasks
 from keras_memvit.tasks.task_file import SUFFIX
 from keras_memvit.tasks.task_file import read_arrays
@@ -53,19 +58,22 @@ def save_task(model: TaskModel, name: str, path: str | os.PathLike) -> None:
         raise ValueError(
             f"`name` must be a task of the model: {list(layers)}. Received: {name!r}"
         )
-    needs = {
-        seen: task_fingerprint(layers[seen].arrays())
-        for seen in visible_tasks(model.specs)[name]
-    }
+    names = [name, *visible_tasks(model.specs)[name]]
+    values = {own: layers[own].arrays() for own in names}
+    specs = [spec for spec in model.specs if spec.name in values]
+    specs = {spec.name: spec for spec in fixed_specs(specs, values)}
+    needs = {seen: task_fingerprint(values[seen], specs[seen]) for seen in names[1:]}
+    arrays = values[name]
+    arrays.pop(SCORES, None)  # the spec says what they chose
     card = {
         "version": __version__,
-        "task": layers[name].spec.get_config(),
+        "task": specs[name].get_config(),
         "attention": model.attention,
         "backbone": model.backbone.fingerprint(),
         "image_shape": list(model.backbone.image_shape),
         "needs": needs,
     }
-    write_task_file(os.fspath(path), layers[name].arrays(), card)
+    write_task_file(os.fspath(path), arrays, card)
 
 
 def load_task(
@@ -134,7 +142,10 @@ def inspect(
         f"memory tokens per layer: {spec.num_memory_tokens}",
         f"readout: {readout_config(spec.readout)}",
         *_adapter(spec),
+        *(["feature norm: own"] if spec.feature_norm else []),
+        *([f"head inputs: {len(spec.head_inputs):,}"] if spec.head_inputs else []),
         f"sees: {', '.join(card['needs']) or '-'}",
+        *_reads(spec),
         f"attention: {card['attention']}",
         f"image shape: {card['image_shape']}",
         f"backbone: {card['backbone']}",
@@ -152,6 +163,15 @@ def _adapter(spec):
         return []
     rank = "" if spec.adapter_rank is None else f", rank {spec.adapter_rank}"
     return [f"adapter: {spec.adapter}{rank}"]
+
+
+def _reads(spec):
+    if spec.reads is None:
+        return []
+    read = [(unpack(text, 2) == READ).sum() for _, text in spec.reads]
+    tokens = zip(dict(spec.reads), read)
+    read = [f"{count} of {name}" for name, count in tokens if name != spec.name]
+    return [f"reads memory tokens: {', '.join(read)}"]
 
 
 def _listed(names, limit=10):
@@ -179,7 +199,7 @@ def _cards(path):
 def _load_onto_backbone(parts, cards):
     backbone, classifier = parts
     (path, card), *rest = cards.items()
-    _check(path, card, backbone, {})
+    _check(path, card, backbone, {}, {})
     arrays = read_arrays(path, task_shapes(card["task"], backbone))
     if card["attention"] == "unmasked":
         model = UnmaskedViT(backbone, [card["task"]])
@@ -194,6 +214,7 @@ def _add(model, cards):
     parts = parts_of(model)
     backbone, older = parts.backbone, list(parts.values)
     present = dict(parts.values)
+    known = {spec.name: spec for spec in fixed_specs(parts.specs, present)}
     for path, card in cards.items():
         name = card["task"].name
         if name in present:
@@ -202,26 +223,29 @@ def _add(model, cards):
                 f"{list(present)}. Leave it out with `select`, or save it under "
                 "another name"
             )
-        _check(path, card, backbone, present)
+        _check(path, card, backbone, present, known)
         if card["attention"] != "masked":
             raise ValueError(
                 f"{path} holds a task with unmasked attention, which cannot stand "
                 "beside others: load it onto a backbone"
             )
         present[name] = read_arrays(path, task_shapes(card["task"], backbone))
+        known[name] = card["task"]
     specs = [*parts.specs, *(card["task"] for card in cards.values())]
     visible_tasks(specs)  # that those whom a task sees are there
+    check_reads(specs, backbone.num_layers)
     parts = Parts(backbone, specs, parts.classifier, present, parts.frozen)
     return make_later(parts, older)
 
 
-def _check(path, card, backbone, present):
+def _check(path, card, backbone, present, known):
     """Refuses a task of another backbone, or without the tasks that it needs.
 
     Args:
         path, card: the task's.
         backbone: the `ViTBackbone`.
         present: dict from the names of the tasks that are there to their arrays.
+        known: dict to their specs, what they read fixed.
     """
     made_with = (card["backbone"], card["image_shape"])
     require_same_backbone(backbone, *made_with, path)
@@ -234,7 +258,7 @@ def _check(path, card, backbone, present):
     changed = [
         name
         for name, want in card["needs"].items()
-        if task_fingerprint(present[name]) != want
+        if task_fingerprint(present[name], known[name]) != want
     ]
     if changed:
         raise ValueError(

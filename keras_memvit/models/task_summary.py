@@ -33,7 +33,7 @@ def task_summary(model):
             (
                 spec.name,
                 f"{spec.num_classes:,}",
-                spec.readout.name + (f" + {spec.adapter}" if spec.adapter else ""),
+                _readout(spec),
                 f"1 + {layers} x {_tokens_a_layer(spec)}",
                 f"{parameters:,}",
                 f"{parameters / total:.3%}",
@@ -52,6 +52,12 @@ def task_summary(model):
     return "\n".join(
         [*lines, f"backbone: {total:,} frozen parameters, {attention}{base}"]
     )
+
+
+def _readout(spec):
+    """The readout, and what changes the class token's way."""
+    norm = "feature_norm" if spec.feature_norm else None
+    return " + ".join(filter(None, (spec.readout.name, spec.adapter, norm)))
 
 
 def _tokens_a_layer(spec):

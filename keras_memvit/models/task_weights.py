@@ -1,5 +1,6 @@
 """All that one task owns: class token, memory, what its readout adds, head."""
 
+import math
 import random
 
 import keras
@@ -13,6 +14,8 @@ from keras_memvit.readouts import Parameter
 from keras_memvit.readouts import Task
 from keras_memvit.readouts.loop import num_features
 from keras_memvit.readouts.loop import parameters
+from keras_memvit.tasks.reads import SCORES
+from keras_memvit.tasks.reads import num_read
 
 HEAD = ("head/kernel", "head/bias")
 # Of a regression, not trained: what makes the head's output the labels' units.
@@ -32,6 +35,8 @@ class TaskWeights(keras.layers.Layer):
         spec: the `TaskSpec`.
         backbone: the `ViTBackbone`; only its configuration is used.
         values: optional dict of arrays by the names in a task file, to start from.
+        seen: dict from the names of the tasks it sees, in alphabetical order, to their
+            memory tokens; needed where it chooses among these.
         **kwargs: keyword arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -41,11 +46,11 @@ class TaskWeights(keras.layers.Layer):
         float32 logits of shape `(B, C)`.
     """
 
-    def __init__(self, spec, backbone, values=None, **kwargs):
+    def __init__(self, spec, backbone, values=None, seen=None, **kwargs):
         kwargs["dtype"] = float32_variables(kwargs.get("dtype"))
         super().__init__(autocast=False, **kwargs)
         self.spec = spec
-        self.parameters = _parameters(spec, backbone)
+        self.parameters = _parameters(spec, backbone, seen)
         self.statistics = statistics_shapes(spec)
         vars(self)["values"] = values  # untracked, until built
         self._owned = {}
@@ -219,12 +224,21 @@ def statistics_shapes(spec):
     return dict.fromkeys((MEAN, SCALE), (spec.num_classes,)) if regression else {}
 
 
-def _parameters(spec, backbone):
-    """All of a task's tensors, its head's last: a dict from name to `Parameter`."""
+def _parameters(spec, backbone, seen=None):
+    """All of a task's tensors, its head's behind: a dict from name to `Parameter`."""
     found = parameters(spec, backbone)
     width = num_features(spec, backbone)
     found["head/kernel"] = Parameter((width, spec.num_classes), group="head")
     found["head/bias"] = Parameter((spec.num_classes,), 0.0, group="head")
+    if spec.chooses:
+        if not seen:
+            raise ValueError(
+                f"Task '{spec.name}' has sees_budget={spec.sees_budget} and lacks the "
+                "`reads` that a task on its own must have"
+            )
+        shape = (backbone.num_layers, sum(seen.values()))
+        num_read(spec, math.prod(shape))
+        found[SCORES] = Parameter(shape, group="reads")
     return found
 
 

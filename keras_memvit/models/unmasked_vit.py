@@ -130,6 +130,13 @@ class UnmaskedViT(TaskModel):
                 "beside frozen tokens: use 'masked'. Received the task "
                 f"'{spec.name}' with adapter={spec.adapter!r}"
             )
+        for argument in ("feature_norm", "head_inputs"):
+            if getattr(spec, argument):
+                raise ValueError(
+                    f"`attention='unmasked'` takes no task with `{argument}`, which "
+                    "belongs beside frozen tokens: use 'masked'. Received the task "
+                    f"'{spec.name}' with it"
+                )
         super().__init__(
             UnmaskedEncoder(backbone, spec, name="encoder"), frozen_tasks, **kwargs
         )

@@ -58,10 +58,12 @@ def class_token_attention(
         backbone.base_layers(ops.convert_to_tensor(images))
     ):
         normed, memory = readout.inputs(i, block, state)
+        layout = state.layouts[i]
+        gates = state.gates.at(i, layout)
         groups = block.attention.task_weights(
-            normed, base, memory, state.layout, state.adapters.at(i)
+            normed, base, memory, layout, state.adapters.at(i), gates
         )
-        layers.append(_of_task(groups, state.layout, position))
+        layers.append(_of_task(groups, layout, position))
         state = readout.step(tasks, i, block, base, state)
     return {
         name: np.stack([layer[name] for layer in layers], axis=1) for name in layers[0]
@@ -84,10 +86,20 @@ def _of_task(groups, layout, position):
                 padding = getattr(group, f"{name}_padding", None)
                 if padding is not None:
                     own[name] = own[name][..., ~padding[row]]
-            if "seen_memory" in own:
-                memory = [own["memory"], own.pop("seen_memory")]
+            if "seen" in own:
+                memory = [own["memory"], _with_hidden(own, layout.read.get(position))]
                 own["memory"] = np.concatenate(memory, axis=-1)
             return own
+
+
+def _with_hidden(own, read):
+    """What the memory of seen tasks takes, (B, H, n), 0 of what is not read."""
+    found = own.pop("seen_memory", own["memory"][..., :0])
+    if read is None:
+        return found
+    weights = np.zeros((*found.shape[:-1], len(read)), found.dtype)
+    weights[..., read] = found
+    return weights
 
 
 def attention(

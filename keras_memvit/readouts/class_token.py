@@ -7,18 +7,20 @@ from keras import ops
 from keras_memvit.readouts.adapters.task_adapters import TaskAdapters
 from keras_memvit.readouts.adapters.task_adapters import adapter_parameters
 from keras_memvit.readouts.adapters.task_adapters import adapter_weights
+from keras_memvit.readouts.read_gates import ReadGates
 from keras_memvit.readouts.readout import Parameter
 from keras_memvit.readouts.readout import Readout
 from keras_memvit.readouts.readout import register
-from keras_memvit.tasks.layout import layout_of
+from keras_memvit.tasks.layout import layouts_of
 
 
 @dataclasses.dataclass(frozen=True)
 class _State:
     tokens: object  # (B, K, D)
     memory: object  # (L, M, D), or folded: keys and values, (L, M, H, d) each
-    layout: object
+    layouts: tuple  # one a layer
     adapters: TaskAdapters
+    gates: ReadGates
 
 
 @register
@@ -32,7 +34,8 @@ class ClassToken(Readout):
     it. Class tokens start at the class position, all tasks' are one attention.
 
     `(1 + L m) D` numbers a task: `class_token` `(D,)` and `memory` `(L, m, D)`; and
-    its adapter's, `adapter/...` `(L, ...)`, which act on what the class token computes.
+    its adapter's, `adapter/...` `(L, ...)`, and its norms', `feature_norm/...`, which
+    act on what the class token computes, these also on its memory.
 
     Example:
 
@@ -60,7 +63,10 @@ class ClassToken(Readout):
         return backbone.hidden_dim
 
     def start(self, tasks, backbone, batch, train_seen=False, layout=None):
-        layout = layout or layout_of(tuple(task.spec for task in tasks), train_seen)
+        specs, layers = tuple(task.spec for task in tasks), backbone.num_layers
+        layouts = (layout,) * layers
+        if layout is None:
+            layouts = layouts_of(specs, layers, train_seen)
         dtype = backbone.tokens_dtype
         tokens = ops.stack([task.weights["class_token"] for task in tasks])  # (K, D)
         tokens = ops.cast(tokens, dtype)
@@ -70,24 +76,29 @@ class ClassToken(Readout):
         else:
             memory = (_joined(tasks, "memory_key"), _joined(tasks, "memory_value"))
         tokens = ops.repeat(ops.cast(tokens, dtype)[None], batch, axis=0)
-        return _State(tokens, memory, layout, TaskAdapters(tasks, dtype))
+        adapters, gates = TaskAdapters(tasks, dtype), ReadGates(tasks)
+        return _State(tokens, memory, layouts, adapters, gates)
 
     def step(self, tasks, layer, block, base, state):
         normed, memory = self.inputs(layer, block, state)
-        adapters = state.adapters.at(layer)
+        adapters, layout = state.adapters.at(layer), state.layouts[layer]
+        gates = state.gates.at(layer, layout)
         attended = block.attention.attend_tasks(
-            normed, base, memory, state.layout, adapters
+            normed, base, memory, layout, adapters, gates
         )
         tokens = block.advance(state.tokens, attended, adapters)
         return dataclasses.replace(state, tokens=tokens)
 
     def inputs(self, layer, block, state):
         """What a layer's tasks attend with: class tokens; memory's keys and values."""
+        adapters = state.adapters.at(layer)
         if isinstance(state.memory, tuple):
             memory = tuple(part[layer] for part in state.memory)
         else:
-            memory = self._project(state.memory[layer], block, state.layout)
-        return block.norm1(state.tokens), memory
+            memory = self._project(
+                state.memory[layer], block, state.layouts[layer], adapters
+            )
+        return block.norm_tokens(state.tokens, adapters), memory
 
     def features(self, tasks, backbone, state):
         features = backbone.norm(state.tokens)
@@ -95,10 +106,12 @@ class ClassToken(Readout):
 
     def fold(self, task, backbone):
         """Memory as keys and values, the class token as the first block takes it."""
-        layout = layout_of((dataclasses.replace(task.spec, sees=()),))
+        alone = dataclasses.replace(task.spec, sees=(), sees_budget=None, reads=None)
+        layout = layouts_of((alone,), 1)[0]
         memory = ops.cast(task.weights["memory"], backbone.tokens_dtype)
+        adapters = TaskAdapters([task], memory.dtype)
         pairs = [
-            self._project(memory[i], block, layout)
+            self._project(memory[i], block, layout, adapters.at(i))
             for i, block in enumerate(backbone.blocks)
         ]
         token = self._first_tokens(task.weights["class_token"][None], backbone)[0]
@@ -114,8 +127,11 @@ class ClassToken(Readout):
         tokens = backbone.patch_embedding.add_class_position(tokens)
         return tokens if backbone.pre_norm is None else backbone.pre_norm(tokens)
 
-    def _project(self, memory, block, layout):
-        return block.attention.project(block.norm_memory(memory, layout.memory_norm))
+    def _project(self, memory, block, layout, adapters):
+        if adapters is not None:
+            adapters = adapters.of_memory(layout.owners)
+        normed = block.norm_memory(memory, layout.memory_norm, adapters)
+        return block.attention.project(normed)
 
 
 def _joined(tasks, name):

@@ -1,9 +1,11 @@
 """The one loop: the frozen stream's layers go by, and every readout takes from them."""
 
+import numpy as np
 from keras import ops
 
-from keras_memvit.readouts.adapters.adapter import PREFIX
+from keras_memvit.readouts.adapters.task_adapters import PREFIXES
 from keras_memvit.readouts.class_token import ClassToken
+from keras_memvit.tasks.head_inputs import head_width
 
 CLASS_TOKEN = ClassToken()
 # The class token's tensors, as trained and as served.
@@ -45,11 +47,16 @@ def run_readouts(layers, backbone, tasks, batch, train_seen=False, layout=None):
             if not found[task.spec.name] and task.spec.readout.class_token_scale != 1:
                 part = part * task.spec.readout.class_token_scale
             found[task.spec.name].append(part)
-    features = {
-        name: parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
-        for name, parts in found.items()
-    }
+    features = {t.spec.name: _head_inputs(t.spec, found[t.spec.name]) for t in tasks}
     return features, base
+
+
+def _head_inputs(spec, parts):
+    """What a head takes of all that a task's readouts found: `(B, F)`."""
+    features = parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
+    if spec.head_inputs is None:
+        return features
+    return ops.take(features, np.array(spec.head_inputs), axis=-1)
 
 
 def _features(readout, tasks, backbone, state):
@@ -105,11 +112,11 @@ def parameters(spec, backbone):
     for readout in readouts_of(spec):
         readout.check(backbone)
         own = readout.parameters(spec, backbone)
-        taken = ("head/", PREFIX)
+        taken = ("head/", "reads/", *PREFIXES)
         if found and any(name in RESERVED or name.startswith(taken) for name in own):
             raise ValueError(
                 f"`parameters` of the readout '{readout.name}' must not be named as "
-                "those of the class token, the adapter or the head. "
+                "those of the class token, the adapter, the norms or the head. "
                 f"Received: {sorted(own)}"
             )
         found.update(own)
@@ -118,4 +125,5 @@ def parameters(spec, backbone):
 
 def num_features(spec, backbone):
     """Width of what a task's head takes."""
-    return sum(readout.num_features(backbone) for readout in readouts_of(spec))
+    width = sum(readout.num_features(backbone) for readout in readouts_of(spec))
+    return head_width(spec.name, spec.head_inputs, width)

@@ -8,6 +8,7 @@ from keras_memvit.models.unified.base_features import BaseFeatures
 from keras_memvit.readouts import Task
 from keras_memvit.readouts.loop import fold
 from keras_memvit.readouts.loop import run_readouts
+from keras_memvit.tasks.reads import fixed_specs
 from keras_memvit.tasks.sees import visible_tasks
 
 
@@ -25,7 +26,9 @@ class Servable:
     """
 
     def __init__(self, model, dtype="float32"):
-        self.specs = {spec.name: spec for spec in model.specs}
+        values = {name: task.arrays() for name, task in model.task_layers.items()}
+        specs = fixed_specs(model.specs, values)
+        self.specs = {spec.name: spec for spec in specs}
         self.sees = visible_tasks(model.specs)
         self.backbone = model.backbone
         self.classifier = model.classifier
@@ -108,8 +111,10 @@ class Servable:
         place = {spec.name: k for k, spec in enumerate(specs)}
         shape = tuple(
             (
-                (s.num_memory_tokens, s.readout, s.adapter, s.adapter_rank),
+                (s.num_memory_tokens, s.readout),
+                (s.adapter, s.adapter_rank, s.feature_norm, s.head_inputs),
                 tuple(place[n] for n in self.sees[s.name]),
+                tuple((place[n], codes) for n, codes in s.reads or ()),
             )
             for s in specs
         )

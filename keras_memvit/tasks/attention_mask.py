@@ -2,6 +2,10 @@
 
 import numpy as np
 
+from keras_memvit.tasks.reads import READ
+from keras_memvit.tasks.reads import check_reads
+from keras_memvit.tasks.reads import codes_of
+from keras_memvit.tasks.reads import num_layers_of
 from keras_memvit.tasks.sees import visible_tasks
 from keras_memvit.tasks.spec import TaskSpec
 from keras_memvit.tasks.spec import parse_tasks
@@ -12,6 +16,7 @@ def attention_mask(
     num_patches: int,
     *,
     num_base_tokens: int = 1,
+    layer: int | None = None,
 ) -> np.ndarray:
     """Who may attend to whom: the paper's Table 1 for any "sees" relation.
 
@@ -32,6 +37,8 @@ def attention_mask(
         num_base_tokens: int. Tokens in front of the patches: the class token
             and any register or distillation tokens; 0 where there are none.
             Defaults to `1`.
+        layer: optional int. Which layer's, where tasks have fixed what they read (the
+            `reads` of a `TaskSpec`); without it what they read in any.
 
     Returns:
         A NumPy boolean array of shape `(T + K, T + K + M)`, `True` = may
@@ -40,7 +47,8 @@ def attention_mask(
         in task order. Columns (keys): the same, then each task's memory.
 
     Raises:
-        ValueError: if a number is no integer or too small, or `tasks` is not as above.
+        ValueError: if a number is no integer or too small, there is no such layer, or
+            `tasks` is not as above.
 
     Reference:
         - [Sandler et al., 2022](https://arxiv.org/abs/2203.15243), Table 1
@@ -61,6 +69,8 @@ def attention_mask(
                 f"Received: {argument}={value!r}"
             )
     sees = visible_tasks(specs)
+    check_reads(specs, max((num_layers_of(s) for s in specs if s.reads), default=0))
+    sizes = {spec.name: spec.num_memory_tokens for spec in specs}
     num_base = int(num_base_tokens) + int(num_patches)
     memory_start = num_base + len(specs)
     ends = memory_start + np.cumsum([spec.num_memory_tokens for spec in specs])
@@ -74,5 +84,19 @@ def attention_mask(
         for name in [spec.name, *sees[spec.name]]:
             token, memory = columns[name]
             mask[num_base + k, token] = True
-            mask[num_base + k, memory] = True
+            mask[num_base + k, memory] = _read(spec, name, sizes[name], layer)
     return mask
+
+
+def _read(spec, name, num_memory_tokens, layer):
+    """Which memory tokens of a task that it sees a task reads, `(m,)`; True = all."""
+    if spec.reads is None or name == spec.name:
+        return True
+    num_layers = num_layers_of(spec)
+    if layer is not None and layer not in range(num_layers):
+        raise ValueError(
+            f"`layer` must be one of the {num_layers} layers that the `reads` of task "
+            f"'{spec.name}' are of. Received: layer={layer!r}"
+        )
+    codes = codes_of(spec, name, (num_layers, num_memory_tokens)) == READ
+    return codes.any(axis=0) if layer is None else codes[layer]

@@ -7,8 +7,12 @@ from typing import Any
 
 from keras_memvit.tasks.adapter_names import parse_adapter
 from keras_memvit.tasks.counts import as_count
+from keras_memvit.tasks.head_inputs import pack_head_inputs
+from keras_memvit.tasks.head_inputs import parse_head_inputs
 from keras_memvit.tasks.readout_names import get_readout
 from keras_memvit.tasks.readout_names import readout_config
+from keras_memvit.tasks.reads import check_budget
+from keras_memvit.tasks.reads import parse_reads
 from keras_memvit.tasks.sees import visible_tasks
 
 BASE = "base"  # the output that belongs to the backbone's own classifier
@@ -54,6 +58,17 @@ class TaskSpec:
             other tasks run through the weights as they are. It starts as no change.
         adapter_rank: optional int. The rank of `"lora"` (default `4`), the width of
             `"bottleneck"` (`2`), or the channels a group of `"grouped"` reads (`2`).
+        feature_norm: bool. Whether the task has a scale and a shift of its own on the
+            norms that its class token and memory pass in each layer. They start as no
+            change. Defaults to `False`.
+        head_inputs: optional ascending ints: which of the features that the readouts
+            find the head takes, as `keras_memvit.shrink` chose them. Defaults to all.
+        sees_budget: optional float in (0, 1]. The share of the memory tokens of the
+            tasks it sees, over all layers together, that the task reads at most; it
+            learns which. Their class tokens stay visible. Defaults to all.
+        reads: optional dict, what becomes of `sees_budget` in a task file: which of
+            these tokens are read. The choice is fixed then, and hidden tokens are not
+            computed.
 
     Raises:
         ValueError: if an argument is not as above.
@@ -77,6 +92,10 @@ class TaskSpec:
     kind: str = "single_label"
     adapter: str | None = None
     adapter_rank: int | None = None
+    feature_norm: bool = False
+    head_inputs: Sequence[int] | None = None
+    sees_budget: float | None = None
+    reads: Any = None
     # Short for `readouts.Deep`; by keyword, since the place is another argument's.
     num_query_tokens: dataclasses.InitVar[int | None] = dataclasses.field(
         default=None, kw_only=True
@@ -97,11 +116,12 @@ class TaskSpec:
                     f"`class_names` of task '{self.name}' must hold num_classes="
                     f"{self.num_classes} names. Received {len(self.class_names)} names."
                 )
-        if not isinstance(self.memory_norm, bool):
-            raise ValueError(
-                f"`memory_norm` of task '{self.name}' must be a bool. "
-                f"Received: memory_norm={self.memory_norm!r}"
-            )
+        for argument in ("memory_norm", "feature_norm"):
+            if not isinstance(value := getattr(self, argument), bool):
+                raise ValueError(
+                    f"`{argument}` of task '{self.name}' must be a bool. "
+                    f"Received: {argument}={value!r}"
+                )
         if self.kind not in TASK_KINDS:
             raise ValueError(
                 f"`kind` of task '{self.name}' must be one of {TASK_KINDS}. "
@@ -110,6 +130,14 @@ class TaskSpec:
         self._set("readout", self._parse_readout(num_query_tokens))
         rank = parse_adapter(self.name, self.adapter, self.adapter_rank)
         self._set("adapter_rank", rank)
+        check_budget(self.name, self.sees_budget, self.sees)
+        self._set("reads", parse_reads(self.name, self.reads))
+        self._set("head_inputs", parse_head_inputs(self.name, self.head_inputs))
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the task is choosing yet what it reads of the tasks it sees."""
+        return self.sees_budget not in (None, 1) and self.reads is None
 
     def _parse_readout(self, num_query_tokens):
         readout = self.readout
@@ -137,6 +165,13 @@ class TaskSpec:
         config["readout"] = readout_config(self.readout)
         if self.adapter is None:  # as files were before there were adapters
             del config["adapter"], config["adapter_rank"]
+        if self.reads is not None:
+            config["reads"] = dict(self.reads)
+        if self.head_inputs is not None:
+            config["head_inputs"] = pack_head_inputs(self.head_inputs)
+        for name in ("feature_norm", "head_inputs", "sees_budget", "reads"):
+            if config[name] in (None, False):
+                del config[name]
         if self.class_names is not None:
             config["class_names"] = list(self.class_names)
         return config

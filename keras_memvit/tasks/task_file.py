@@ -36,12 +36,20 @@ TYPES = {
 }
 
 
-def task_fingerprint(arrays):
-    """SHA-256 of what others see of a task: class token, memory, its adapter."""
+def task_fingerprint(arrays, spec):
+    """SHA-256 of what others see of a task: class token, memory, adapter, norms.
+
+    Args:
+        arrays: dict of the task's arrays.
+        spec: its `TaskSpec`; what it reads itself counts too, where that is a choice.
+    """
     digest = hashlib.sha256()
-    adapter = sorted(name for name in arrays if name.startswith("adapter/"))
+    prefixes = ("adapter/", "feature_norm/")
+    adapter = sorted(name for name in arrays if name.startswith(prefixes))
     for name in ("class_token", "memory", *adapter):
         digest.update(np.ascontiguousarray(arrays[name], dtype="<f4").tobytes())
+    if spec.reads is not None:
+        digest.update(json.dumps(spec.reads).encode())
     return digest.hexdigest()
 
 

@@ -69,7 +69,8 @@ class TaskTrainer(
                 of the optimiser's learning rate (and weight decay), or to a
                 dict of factors by group: `"class_token"`, `"memory"`, `"head"`, and the
                 readout's and adapter's (`"queries"`, `"side"`, `"synthesis"`,
-                `"adapter"`). What is not named has the factor 1.
+                `"adapter"`, `"feature_norm"`, `"reads"`). What is not named has the
+                factor 1.
             train_seen: bool. Whether a task that sees another trains it too. By
                 default it attends to what the other has learned, and the other
                 learns from its own labels alone.

@@ -34,8 +34,10 @@ def models(model: keras_memvit.MemoryViT, images: np.ndarray) -> None:
     keras_memvit.build("vit_base", [spec], image_shape=(98, 98, 3))
     assert_type(keras_memvit.concatenate([model, model]), keras_memvit.MemoryViT)
     assert_type(keras_memvit.extend(model, [spec]), keras_memvit.MemoryViT)
+    keras_memvit.extend(model, [spec], sees=["digits"], sees_budget=0.25)
     assert_type(keras_memvit.select(model, "digits"), keras_memvit.MemoryViT)
     assert_type(keras_memvit.attention_mask({"digits": 10}, 4), np.ndarray)
+    keras_memvit.shrink(model, "digits", keep=0.3, data=(images, images))
     keras_memvit.unify(model, {"digits": (images, images)}, method="ridge")
     keras_memvit.unify(model, num_random_features="many")  # type: ignore[arg-type]
     keras_memvit.TaskSpec("digits", "ten")  # type: ignore[arg-type]

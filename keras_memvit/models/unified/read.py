@@ -29,7 +29,7 @@ def read(model, name, source, argument):
     labels = []
 
     def inputs():
-        for batch in _batches(model, source):
+        for batch in batches_of(model, source):
             if not isinstance(batch, (list, tuple)) or len(batch) < 2:
                 raise _refused(argument, name, "it has no labels")
             own = _labels_of(batch[1], name, argument)
@@ -61,7 +61,8 @@ def read(model, name, source, argument):
     return features, labels, logits
 
 
-def _batches(model, source):
+def batches_of(model, source):
+    """Batches of what `data` may be: arrays, a `StateStore`, a data set."""
     if isinstance(source, StateStore):
         source.check(model.backbone)
         source = source.batches(BATCH_SIZE)

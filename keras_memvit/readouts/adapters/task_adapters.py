@@ -7,8 +7,10 @@ import numpy as np
 from keras import ops
 
 from keras_memvit.layers.adapted import AdaptedBase
+from keras_memvit.readouts.adapters import feature_norm
 from keras_memvit.readouts.adapters.adapter import PREFIX
 from keras_memvit.readouts.adapters.bottleneck import Bottleneck
+from keras_memvit.readouts.adapters.feature_norm import FeatureNorm
 from keras_memvit.readouts.adapters.grouped import Grouped
 from keras_memvit.readouts.adapters.ia3 import IA3
 from keras_memvit.readouts.adapters.lora import LoRA
@@ -20,22 +22,33 @@ KINDS = {
     "grouped": Grouped(),
     "bottleneck": Bottleneck(),
 }
+FEATURE_NORM = FeatureNorm()
+PREFIXES = (PREFIX, feature_norm.PREFIX)
 
 
 def adapter_parameters(spec, backbone):
-    """The tensors of a task's adapter: a dict from name to `Parameter`."""
-    if spec.adapter is None:
-        return {}
-    shapes = KINDS[spec.adapter].shapes(spec.adapter_rank, backbone)
-    return {
-        PREFIX + name: Parameter((backbone.num_layers, *shape), stddev, "adapter")
-        for name, (shape, stddev) in shapes.items()
-    }
+    """The tensors of a task's adapter and norms: a dict from name to `Parameter`."""
+    found = {}
+    for prefix, kind, rank in _kinds(spec):
+        for name, (shape, stddev) in kind.shapes(rank, backbone).items():
+            shape = (backbone.num_layers, *shape)
+            found[prefix + name] = Parameter(shape, stddev, prefix.rstrip("/"))
+    return found
 
 
-def adapter_weights(task):
-    """A task's tensors that are its adapter's."""
-    return {n: value for n, value in task.weights.items() if n.startswith(PREFIX)}
+def adapter_weights(task, prefixes=PREFIXES):
+    """A task's tensors that are its adapter's and its norms'."""
+    return {n: value for n, value in task.weights.items() if n.startswith(prefixes)}
+
+
+def _kinds(spec):
+    """What a task has: a list of `(prefix of names, Adapter, rank)`."""
+    found = []
+    if spec.adapter is not None:
+        found.append((PREFIX, KINDS[spec.adapter], spec.adapter_rank))
+    if spec.feature_norm:
+        found.append((feature_norm.PREFIX, FEATURE_NORM, None))
+    return found
 
 
 class TaskAdapters:
@@ -50,19 +63,18 @@ class TaskAdapters:
         self.count = len(tasks)
         groups = {}
         for row, task in enumerate(tasks):
-            if task.spec.adapter is not None:
-                key = (task.spec.adapter, task.spec.adapter_rank)
+            for key in _kinds(task.spec):
                 groups.setdefault(key, []).append(row)
         self.groups = []
-        for (kind, _), rows in groups.items():
-            own = [adapter_weights(tasks[row]) for row in rows]
+        for (prefix, kind, _), rows in groups.items():
+            own = [adapter_weights(tasks[row], prefix) for row in rows]
             stacked = {
-                name.removeprefix(PREFIX): ops.cast(
+                name.removeprefix(prefix): ops.cast(
                     ops.stack([weights[name] for weights in own]), dtype
                 )
                 for name in own[0]
             }  # (K, L, ...)
-            self.groups.append((KINDS[kind], np.array(rows), stacked))
+            self.groups.append((kind, np.array(rows), stacked))
 
     def at(self, layer):
         """The `LayerAdapters` of one layer; None where no task has any."""
@@ -134,6 +146,24 @@ class LayerAdapters:
                 parts.append(Part(part.kind, rows, weights))
         return LayerAdapters(parts, len(place))
 
+    def of_memory(self, owners):
+        """What changes memory behind its norm, with a token's task in each place.
+
+        Args:
+            owners: ints `(M,)`, the position of each memory token's task.
+        """
+        parts = []
+        for part in self.parts:
+            if part.scale("norm1") is not None:
+                place = {task: i for i, task in enumerate(part.rows.tolist())}
+                rows = np.flatnonzero(np.isin(owners, part.rows))
+                kept = [place[task] for task in owners[rows].tolist()]
+                weights = {
+                    name: ops.take(w, kept, axis=0) for name, w in part.weights.items()
+                }
+                parts.append(Part(part.kind, rows, weights))
+        return LayerAdapters(parts, len(owners)) if parts else None
+
     def base(self, base):
         """The layer's base tokens as these tasks see them."""
         seen = any(
@@ -151,7 +181,7 @@ class LayerAdapters:
             delta = part.delta(place, ops.take(x, part.rows, axis=1)[:, :, None])
             bias = part.bias(place)
             if delta is None:
-                return None
+                return None if bias is None else bias[None]
             return delta[:, :, 0] if bias is None else delta[:, :, 0] + bias
 
         return self.added(y, 1, change)

@@ -8,6 +8,7 @@ import numpy as np
 from keras_memvit.models.task_weights import HEAD
 from keras_memvit.models.task_weights import MEAN
 from keras_memvit.models.task_weights import SCALE
+from keras_memvit.readouts.loop import num_features
 from keras_memvit.tasks.spec import TaskSpec
 
 
@@ -17,12 +18,13 @@ class Kind:
 
     Attributes:
         readout: the readout object.
-        adapter, adapter_rank: as of `TaskSpec`.
+        adapter, adapter_rank, feature_norm: as of `TaskSpec`.
     """
 
     readout: Any
     adapter: str | None
     adapter_rank: int | None
+    feature_norm: bool
 
     def slots(self, count, num_memory_tokens, num_classes):
         """Specs for `count` tasks of this kind, of one size whatever their own is."""
@@ -34,6 +36,7 @@ class Kind:
                 readout=self.readout,
                 adapter=self.adapter,
                 adapter_rank=self.adapter_rank,
+                feature_norm=self.feature_norm,
             )
             for i in range(count)
         ]
@@ -47,7 +50,8 @@ class Entry:
         spec: its `TaskSpec`.
         kind: its `Kind`.
         arrays: dict of float32 arrays by their names in a task file, as they are
-            there; of a regression the head answers in the labels' units.
+            there; of a regression the head answers in the labels' units, and a head
+            that takes some inputs only takes the others times zero.
     """
 
     spec: TaskSpec
@@ -55,15 +59,22 @@ class Entry:
     arrays: dict
 
     @classmethod
-    def of(cls, spec, arrays):
+    def of(cls, spec, arrays, backbone):
         """From a task's spec and the arrays of its file."""
         arrays = dict(arrays)
+        kernel, bias = HEAD
         if spec.kind == "regression":
             mean, scale = arrays.pop(MEAN), arrays.pop(SCALE)
-            kernel, bias = HEAD
             arrays[kernel] = arrays[kernel] * scale
             arrays[bias] = arrays[bias] * scale + mean
-        return cls(spec, Kind(spec.readout, spec.adapter, spec.adapter_rank), arrays)
+        if spec.head_inputs is not None:
+            every = dataclasses.replace(spec, head_inputs=None)
+            shape = (num_features(every, backbone), spec.num_classes)
+            whole = np.zeros(shape, "float32")
+            whole[list(spec.head_inputs)] = arrays[kernel]
+            arrays[kernel] = whole
+        kind = (spec.readout, spec.adapter, spec.adapter_rank, spec.feature_norm)
+        return cls(spec, Kind(*kind), arrays)
 
     @property
     def nbytes(self):

@@ -162,6 +162,7 @@ class TaskBank:
         path = local_path(path)
         spec = self.check(path)
         arrays = read_arrays(path, task_shapes(spec, self.backbone))
+        entry = Entry.of(spec, arrays, self.backbone)
         with self._writing:
             taken = spec.name in self._entries
             if taken and not overwrite:
@@ -174,7 +175,10 @@ class TaskBank:
                     f"The bank is full: its `capacity` is {self.capacity}. "
                     f"Received: {path}"
                 )
-            self._entries = {**self._entries, spec.name: Entry.of(spec, arrays)}
+            self._entries = {
+                **self._entries,
+                spec.name: entry,
+            }
         return spec.name
 
     def unload(self, name: str) -> None:
