@@ -69,7 +69,7 @@ def group_weights(query, own_key, base, memory_key, group, layout, gate=None):
     if gate is None:
         weights = ops.softmax(joint, axis=-1)
     else:
-        gates = {name: ops.ones((len(gate), n)) for name, n in zip(scores, sizes)}
+        gates = {name: ops.ones((gate.shape[0], n)) for name, n in zip(scores, sizes)}
         gates["seen_memory"] = ops.cast(gate, "float32")
         weights = _gated_softmax(joint, ops.concatenate(list(gates.values()), axis=-1))
     weights = ops.cast(weights, query.dtype)
