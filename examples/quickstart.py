@@ -24,6 +24,7 @@ import quickstart_data
 import quickstart_report
 
 import keras_memvit
+from keras_memvit._command import import_quietly
 
 
 def main():
@@ -174,4 +175,5 @@ def accuracy(model, data):
 
 
 if __name__ == "__main__":
+    import_quietly("keras_hub")  # TensorFlow says what it has not found
     main()

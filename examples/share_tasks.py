@@ -26,6 +26,7 @@ import quickstart_data
 from PIL import Image
 
 import keras_memvit
+from keras_memvit._command import import_quietly
 
 
 def main():
@@ -184,4 +185,5 @@ def expect(holds, message):
 
 
 if __name__ == "__main__":
+    import_quietly("keras_hub")  # TensorFlow says what it has not found
     main()

@@ -14,6 +14,8 @@ from server_client import train
 
 import keras_memvit
 
+pytestmark = pytest.mark.backend_free  # `test_server.py` runs on every backend
+
 TOKEN = "a secret"
 
 

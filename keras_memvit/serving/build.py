@@ -29,7 +29,7 @@ class Request:
     """What to build.
 
     Attributes:
-        format: `"saved_model"` or `"onnx"`.
+        format: `"saved_model"`, `"saved_bank"` or `"onnx"`.
         path: where it goes; there is nothing yet.
         model_name: str. The name that the server gives the model.
         signatures: dict from signature name to `[kind, task names]`.
@@ -121,16 +121,21 @@ def build(model, request, probe, expected):
     Raises:
         RuntimeError: if the result answers otherwise than the model.
     """
+    from keras_memvit.serving.bank.saved_bank import write_saved_bank
     from keras_memvit.serving.onnx_model import write_onnx
     from keras_memvit.serving.saved_model import write_saved_model
     from keras_memvit.serving.servable import Servable
 
     servable = Servable(_in_float32(model), request.dtype)
-    write = {"saved_model": write_saved_model, "onnx": write_onnx}[request.format]
-    answers = write(servable, request, probe)
+    write = {
+        "saved_model": write_saved_model,
+        "saved_bank": write_saved_bank,
+        "onnx": write_onnx,
+    }
+    answers = write[request.format](servable, request, probe)
     differences = _compare(answers, expected)
     _check(differences, request, expected)
-    if request.format == "saved_model":
+    if request.format != "onnx":
         _write_card(model, request, differences)
 
 

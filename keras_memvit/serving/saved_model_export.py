@@ -5,9 +5,6 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from keras_memvit.files.exchange import put_folder
-from keras_memvit.files.exchange import restore_folder
-from keras_memvit.files.leftovers import scratch_folder
 from keras_memvit.models.compose import check_masked
 from keras_memvit.models.memory_vit import MemoryViT
 from keras_memvit.models.unified.answer import ALL
@@ -16,6 +13,9 @@ from keras_memvit.serving.build import Request
 from keras_memvit.serving.build import run
 from keras_memvit.serving.requirements import require
 from keras_memvit.serving.server_configs import write_server_configs
+from keras_memvit.serving.versions import BUILT
+from keras_memvit.serving.versions import check_max_pixels
+from keras_memvit.serving.versions import new_version
 from keras_memvit.tasks.spec import BASE
 
 DEFAULT = "serving_default"
@@ -93,23 +93,11 @@ def export_saved_model(
         require("tensorflow_serving", "Warm-up requests need it (or pass warmup=False)")
     if dtype not in (None, *DTYPES):
         raise ValueError(f"`dtype` must be one of {DTYPES}. Received: dtype={dtype!r}")
-    if not isinstance(max_pixels, int) or max_pixels < 1:
-        raise ValueError(
-            "`max_pixels` must be an int of at least 1. "
-            f"Received: max_pixels={max_pixels!r}"
-        )
-    folder = _version_folder(pathlib.Path(path))
-    restore_folder(folder)
-    if folder.exists() and not overwrite:
-        raise ValueError(
-            f"`path` must be a version that does not exist yet, or pass "
-            f"`overwrite=True`. Received: {folder}"
-        )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with scratch_folder(folder.parent) as scratch:
+    check_max_pixels(max_pixels)
+    with new_version(path, overwrite) as (folder, scratch):
         request = Request(
             format="saved_model",
-            path=str(scratch / "saved_model"),
+            path=str(scratch / BUILT),
             model_name=folder.resolve().parent.name,
             signatures=_signatures(model, signatures, image_bytes),
             labels=labels,
@@ -118,18 +106,9 @@ def export_saved_model(
             dtype=dtype or "float32",
         )
         run(model, request, scratch)
-        _report(scratch / "saved_model", request, folder)
-        put_folder(scratch / "saved_model", folder)
+        _report(scratch / BUILT, request, folder)
     write_server_configs(folder.parent, request.model_name)
     return folder
-
-
-def _version_folder(path):
-    """`<folder>/<version>` as given, or the next version in `<folder>`."""
-    if path.name.isdigit():
-        return path
-    taken = [int(p.name) for p in path.glob("*") if p.name.isdigit()]
-    return path / str(max(taken, default=0) + 1)
 
 
 def _signatures(model, wanted, image_bytes):

@@ -103,10 +103,10 @@ class Servable:
         weights = [self.tasks[spec.name] for spec in specs]
         weights = [{k: tf.cast(v, "float32") for k, v in w.items()} for w in weights]
         answers = tuple(k for k, spec in enumerate(specs) if spec.name in names)
-        outputs = self._stream(specs, answers)(states, weights)
+        outputs = self.stream(specs, answers)(states, weights)
         return {specs[k].name: output for k, output in zip(answers, outputs)}
 
-    def _stream(self, specs, answers):
+    def stream(self, specs, answers):
         """The task stream of specs, one function for all of the same shape."""
         place = {spec.name: k for k, spec in enumerate(specs)}
         shape = tuple(

@@ -1,6 +1,7 @@
 """`TaskBank`: many tasks over one backbone, loaded and unloaded while it serves."""
 
 import os
+import pathlib
 import threading
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from keras_memvit.backbones.convert import convert
 from keras_memvit.backbones.same_backbone import require_same_backbone
 from keras_memvit.files.hub import local_path
 from keras_memvit.models.task_weights import task_shapes
+from keras_memvit.serving.bank.bank_export import export_bank
 from keras_memvit.serving.bank.bank_pass import BankPass
 from keras_memvit.serving.bank.entry import Entry
 from keras_memvit.serving.bank.entry import power_of_two
@@ -84,6 +86,11 @@ class TaskBank:
     def specs(self) -> Mapping[str, TaskSpec]:
         """The `TaskSpec` of each task that is loaded, by name."""
         return {name: entry.spec for name, entry in self._entries.items()}
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """What is loaded, by name; a later call finds other objects."""
+        return dict(self._entries)
 
     @property
     def nbytes(self) -> int:
@@ -245,6 +252,39 @@ class TaskBank:
             else np.zeros((0, entries[name].spec.num_classes), "float32")
             for name in (rows[0] if rows else asked)
         }
+
+    def export_saved_model(
+        self,
+        path: str | os.PathLike,
+        *,
+        image_bytes: bool = True,
+        max_pixels: int = 50_000_000,
+        overwrite: bool = False,
+    ) -> pathlib.Path:
+        """Exports the tasks that are loaded as one SavedModel for TensorFlow Serving.
+
+        Its signature `serving_default` takes `images` `(B, H, W, 3)` and `task_names`
+        `(B, N)`, strings, each image's own; `serving_default_bytes` takes `image_bytes`
+        `(B,)` in their place. They give `logits`, of a regression its values, and
+        `probabilities` `(B, N, C)`, which are 0 beyond a task's own classes, and
+        `num_classes` `(B, N)`. An empty name asks for nothing; an unknown one is an
+        error for that request. `assets/tasks.json` has the class names by task.
+
+        Args:
+            path: `<folder>/<version>`, or `<folder>` for the next version in it.
+            image_bytes: bool. Whether to write the signature for encoded images.
+            max_pixels: int. A request with an encoded image of more is an error.
+            overwrite: bool. Whether an existing version may be replaced.
+
+        Returns:
+            The version's folder, a `pathlib.Path`.
+
+        Raises:
+            ValueError: if the bank is empty, or the version exists.
+            ImportError: if TensorFlow is missing.
+            RuntimeError: if the SavedModel answers otherwise than the bank.
+        """
+        return export_bank(self, path, image_bytes, max_pixels, overwrite)
 
     def _answer(self, images, rows, known):
         """A list of dicts, one an image, from one pass."""
