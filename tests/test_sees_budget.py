@@ -134,6 +134,35 @@ def test_the_gradient_is_that_of_the_gates(images, monkeypatch):
     assert (np.abs(step) > 0).all()  # of hidden tokens too
 
 
+def test_scores_alone_find_what_is_worth_reading():
+    """A task that answers by another choice of what it reads is met by choosing."""
+    shape = (64, 32, 48, 3)
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype="uint8")
+    teacher = build(*three(), seed=21)
+    for layer in teacher.task_layers.values():
+        arrays = layer.arrays()
+        layer.assign_arrays({**arrays, "memory": 10 * arrays["memory"]})
+    head = teacher.task_layers["on"].variables_by_name["head/kernel"]
+    head.assign(3 * head)
+    p = keras.ops.convert_to_numpy(keras.ops.softmax(answers(teacher, images)["on"]))
+    best = -(p * np.log(p)).sum(axis=-1).mean()
+    student = keras_memvit.select(teacher, "on")
+    scores = student.task_layers["on"].variables_by_name[SCORES]
+    start = np.random.default_rng(103).normal(0, 0.02, scores.shape)
+    scores.assign(start.astype("float32"))
+    rates = {"class_token": 0, "memory": 0, "head": 0}
+    student.compile(
+        keras.optimizers.Adam(0.01),
+        keras.losses.CategoricalCrossentropy(from_logits=True),
+        learning_rate_multipliers={"seen": 0, "also": 0, "on": rates},
+    )
+    before = student.evaluate(images, {"on": p}, batch_size=64, verbose=0)
+    student.fit(images, {"on": p}, batch_size=64, epochs=100, verbose=0)
+    after = student.evaluate(images, {"on": p}, batch_size=64, verbose=0)
+    before, after = (np.ravel(loss)[0] - best for loss in (before, after))
+    assert before > 0.05 and after < 0.1 * before
+
+
 def test_images_and_stores_train_it_alike(images, tmp_path):
     """What trains is what is served, and what is seen is read alone."""
     labels = {"on": np.arange(8) % 3}
