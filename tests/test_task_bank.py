@@ -11,6 +11,7 @@ from conftest import randomize
 import keras_memvit
 from keras_memvit import TaskBank
 from keras_memvit import TaskSpec
+from keras_memvit.serving.bank import task_bank
 
 SPECS = [
     TaskSpec("plain", 3),
@@ -69,6 +70,25 @@ def test_each_image_has_tasks_of_its_own(files, bank, images):
         for name, found in row.items():
             expected = files[2][name].predict(images[i : i + 1], verbose=0)[name][0]
             np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture
+def own_alone(monkeypatch):
+    """Every image's own tasks are computed alone, however few there are."""
+    monkeypatch.setattr(task_bank, "SPARE", 0)
+
+
+def test_each_images_own_tasks_alone(files, bank, images, own_alone):
+    asked = [["plain", "few"], ["side"], NAMES, [], ["lora", "norms"], ["narrow"]]
+    answers = bank.predict(images[:6], tasks=asked)
+    for i, row in enumerate(answers):
+        assert list(row) == asked[i]
+        for name, found in row.items():
+            expected = files[2][name].predict(images[i : i + 1], verbose=0)[name][0]
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    compiled = bank.num_compilations
+    bank.predict(images[:6], tasks=[*asked[1:], ["raw", "plain"]])
+    assert bank.num_compilations == compiled
 
 
 def test_who_comes_and_goes_compiles_nothing_and_changes_nothing(files, images):

@@ -1,9 +1,13 @@
 """Unmasked scaled dot-product attention by the fastest way each backend has."""
 
+import contextlib
+import contextvars
 import functools
 
 import keras
 from keras import ops
+
+_WRITTEN_OUT = contextvars.ContextVar("written_out", default=False)
 
 
 def dot_product_attention(query, key, value):
@@ -16,7 +20,7 @@ def dot_product_attention(query, key, value):
     Returns:
         A tensor of shape `(B, T, H, d)`.
     """
-    if _has_fused_kernel():
+    if _has_fused_kernel() and not _WRITTEN_OUT.get():
         return ops.dot_product_attention(query, key, value)
     q, k, v = (ops.transpose(t, (0, 2, 1, 3)) for t in (query, key, value))
     q = q * float(query.shape[-1]) ** -0.5
@@ -24,6 +28,16 @@ def dot_product_attention(query, key, value):
     weights = ops.softmax(ops.cast(scores, "float32"), axis=-1)
     output = ops.matmul(ops.cast(weights, v.dtype), v)  # (B, H, T, d)
     return ops.transpose(output, (0, 2, 1, 3))
+
+
+@contextlib.contextmanager
+def written_out():
+    """A context without fused kernels, which torch's `vmap` runs one by one."""
+    token = _WRITTEN_OUT.set(True)
+    try:
+        yield
+    finally:
+        _WRITTEN_OUT.reset(token)
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_memvit.layers.base_states import BaseStates
+from keras_memvit.layers.dot_product_attention import written_out
 from keras_memvit.models.task_weights import HEAD
 from keras_memvit.readouts import Task
 from keras_memvit.readouts.loop import run_readouts
@@ -72,6 +73,33 @@ class BankPass:
         run = self._function((kind, sizes, tuple(states[0][0].shape)), answer)
         return ops.convert_to_numpy(run(states, weights))
 
+    def own_logits(self, states, kind, weights):
+        """Logits of each image's own tasks of one kind, `(B, K, num_classes)`.
+
+        The same computation, mapped over images and over an image's tasks: no task is
+        computed for the images of others.
+
+        Args:
+            states: what `states` returned.
+            kind: the `Kind`.
+            weights: dict of tensors `(B, K, ...)`.
+        """
+        sizes = weights["memory_padding"].shape[2], weights[HEAD[1]].shape[2]
+        specs = kind.slots(1, *sizes)
+
+        def of_task(states, weights):
+            states = [tuple(part[None] for part in layer) for layer in states]
+            weights = {name: value[None] for name, value in weights.items()}
+            return self._answer(specs, states, weights)[0, 0]
+
+        def answer(states, weights):
+            with written_out():
+                return _over_pairs(of_task, states, weights)
+
+        key = (kind, sizes, tuple(weights["memory_padding"].shape), "own")
+        run = self._function((*key, tuple(states[0][0].shape)), answer)
+        return ops.convert_to_numpy(run(states, weights))
+
     def _function(self, key, function):
         """The function of this key as it was compiled the first time."""
         if key not in self._functions:
@@ -97,6 +125,23 @@ class BankPass:
         features = ops.stack([features[spec.name] for spec in specs])  # (K, B, F)
         kernel, bias = (weights[name] for name in HEAD)
         return ops.matmul(features, kernel) + bias[:, None]
+
+
+def _over_pairs(of_task, states, weights):
+    """A function over images and an image's tasks, at once: `(B, K, ...)`."""
+    if keras.backend.backend() != "tensorflow":
+        return ops.vectorized_map(
+            lambda image: ops.vectorized_map(
+                lambda own: of_task(image[0], own), image[1]
+            ),
+            (states, weights),
+        )
+    # TensorFlow's softmax takes five axes, of which two maps are two.
+    batch, count = weights["memory_padding"].shape[:2]
+    states = [tuple(ops.repeat(x, count, axis=0) for x in layer) for layer in states]
+    weights = {n: ops.reshape(w, (-1, *w.shape[2:])) for n, w in weights.items()}
+    found = ops.vectorized_map(lambda pair: of_task(*pair), (states, weights))
+    return ops.reshape(found, (batch, count, *found.shape[1:]))
 
 
 def _layout(specs, weights):

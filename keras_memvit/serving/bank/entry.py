@@ -94,6 +94,9 @@ def stack(entries):
     arise: memory and heads with zeros, entries with the first one, whose values are
     finite.
 
+    Args:
+        entries: sequence of `Entry`.
+
     Returns:
         A dict of arrays by name, and beside them `"memory_padding"` `(K, m)` and
         `"memory_norm"` `(K,)`, boolean.

@@ -25,6 +25,8 @@ from keras_memvit.tasks.task_file import read_arrays
 from keras_memvit.tasks.task_file import read_card
 
 KEPT_STACKS = 4  # sets of tasks whose stacked tensors stay, for requests alike
+# Tasks that are computed for all images of a batch, over those an image asks for.
+SPARE = 2
 
 
 class TaskBank:
@@ -35,7 +37,8 @@ class TaskBank:
     and given to compiled functions as arguments, so neither loading nor unloading
     compiles anything, and no answer depends on which other tasks are there. The
     backbone runs once a batch, and then the tasks of each kind (readout and adapter)
-    together. Numbers of images, tasks, memory tokens and classes are rounded up to
+    together, for all images or, where many are asked for, each image's own alone.
+    Numbers of images, tasks, memory tokens and classes are rounded up to
     powers of two.
 
     Args:
@@ -296,13 +299,39 @@ class TaskBank:
             by_kind.setdefault(known[name].kind, []).append(name)
         padded = np.zeros((power_of_two(len(images)), *images.shape[1:]), images.dtype)
         padded[: len(images)] = images
-        states, logits = self._pass.states(padded), {}
+        states = self._pass.states(padded)
+        answers: list[dict[str, np.ndarray]] = [{} for _ in rows]
         for kind, own in by_kind.items():
-            weights = self._stacked(tuple(known[name] for name in own))
-            found = self._pass.logits(states, kind, weights)
-            for name, part in zip(own, found):
-                logits[name] = part[:, : known[name].spec.num_classes]
-        return [{name: logits[name][i] for name in row} for i, row in enumerate(rows)]
+            asked = [[name for name in row if name in own] for row in rows]
+            most = power_of_two(max(map(len, asked)))
+            find = self._of_all if len(own) <= SPARE * most else self._of_each
+            for i, name, logits in find(states, kind, own, asked, known):
+                answers[i][name] = logits[: known[name].spec.num_classes]
+        return [{n: found[n] for n in row} for row, found in zip(rows, answers)]
+
+    def _of_all(self, states, kind, names, asked, known):
+        """Tasks of one kind for all images, and of these what was asked for."""
+        weights = self._stacked(tuple(known[name] for name in names))
+        logits = self._pass.logits(states, kind, weights)
+        place = {name: k for k, name in enumerate(names)}
+        for i, own in enumerate(asked):
+            yield from ((i, name, logits[place[name], i]) for name in own)
+
+    def _of_each(self, states, kind, names, asked, known):
+        """Each image's own tasks of one kind alone."""
+        batch, most = states[0][0].shape[0], power_of_two(max(map(len, asked)))
+        spare = known[names[0]]
+        entries = [spare] * (batch * most)
+        for i, own in enumerate(asked):
+            for k, name in enumerate(own):
+                entries[i * most + k] = known[name]
+        weights = {
+            name: ops.convert_to_tensor(value.reshape(batch, most, *value.shape[1:]))
+            for name, value in stack(entries).items()
+        }
+        logits = self._pass.own_logits(states, kind, weights)
+        for i, own in enumerate(asked):
+            yield from ((i, name, logits[i, k]) for k, name in enumerate(own))
 
     def _stacked(self, entries):
         """Tensors of entries of one kind; of the last sets they are kept."""
