@@ -2,6 +2,8 @@
 
 import concurrent.futures
 import contextlib
+import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -17,8 +19,10 @@ from server_client import ask
 from server_client import base64_of
 from server_client import png
 from server_client import train
+from typer.main import get_command
 
 import keras_memvit
+from keras_memvit.cli.app import app
 
 pytestmark = pytest.mark.backend_free
 
@@ -93,3 +97,18 @@ def test_a_process_answers_what_it_took_and_ends(images, tmp_path):
         assert set(found) == {"birds"}
         process.stderr.read()
     assert process.returncode in (0, -signal.SIGTERM)
+
+
+def test_the_deployment_files_name_options_that_there_are():
+    folder = pathlib.Path(__file__).resolve().parents[1] / "examples" / "deploy"
+    known = {
+        name
+        for option in get_command(app).commands["serve"].params
+        for name in option.opts
+    }
+    for file in ("Dockerfile", "kserve.yaml"):
+        named = set(re.findall(r'"(--[a-z-]+)"', (folder / file).read_text()))
+        assert named
+        assert named <= known
+    probes = re.findall(r"path: (/v2\S+),", (folder / "kserve.yaml").read_text())
+    assert probes == ["/v2/health/ready", "/v2/health/live"]
