@@ -3,7 +3,12 @@
 import os
 import typing
 
+import keras
+
 from keras_memvit.backbones import image_statistics
+from keras_memvit.backbones.compact import check_quantization
+from keras_memvit.backbones.compact import compact
+from keras_memvit.backbones.compact import is_half
 from keras_memvit.backbones.image_shape import check_image_shape
 from keras_memvit.backbones.keras_cv_vit import convert_keras_cv_classifier
 from keras_memvit.backbones.keras_cv_vit import convert_keras_cv_vit
@@ -76,7 +81,15 @@ KNOWN_BACKBONES = [
 ]
 
 
-def convert(source, *, image_shape=None, image_mean=None, image_std=None, dtype=None):
+def convert(
+    source,
+    *,
+    image_shape=None,
+    image_mean=None,
+    image_std=None,
+    dtype=None,
+    quantize=None,
+):
     """Copies a pretrained model into a `ViTBackbone`; the source stays as it is.
 
     Args:
@@ -86,7 +99,8 @@ def convert(source, *, image_shape=None, image_mean=None, image_std=None, dtype=
         image_mean, image_std: optional, on the [0, 1] scale; override the
             statistics that belong to the weights.
         dtype: optional dtype policy; defaults to the source's, with task
-            variables in float32.
+            variables in float32. `"bfloat16"` and `"float16"` are two bytes a weight.
+        quantize: None or `"int8"`, see `compact`.
 
     Returns:
         `(backbone, classifier)`; the classifier is a `BaseClassifier`, or
@@ -97,6 +111,22 @@ def convert(source, *, image_shape=None, image_mean=None, image_std=None, dtype=
         ValueError: if `source` is of an unknown kind.
         ImportError: if a preset is named and KerasHub is not installed.
     """
+    check_quantization(quantize)
+    options = {
+        "image_shape": image_shape,
+        "image_mean": image_mean,
+        "image_std": image_std,
+    }
+    backbone, classifier = _convert(source, dtype, **options)
+    policy = backbone.image_normalization.dtype_policy
+    half = is_half(dtype) and policy != keras.dtype_policies.get(dtype)
+    if half or quantize not in (None, backbone.quantization):
+        backbone = compact(backbone, dtype if half else None, quantize)
+    return backbone, classifier
+
+
+def _convert(source, dtype, image_shape, image_mean, image_std):
+    """As `convert`, with variables in float32."""
     statistics = None
     if isinstance(source, (str, os.PathLike)):
         source, statistics = load_preset(os.fspath(source))
@@ -138,10 +168,9 @@ def _adapt(backbone, image_shape, image_mean, image_std, dtype):
         changes["image_mean"] = image_mean
     if image_std is not None:
         changes["image_std"] = image_std
-    if (
-        dtype is not None
-        and float32_variables(dtype) != backbone.image_normalization.dtype_policy
-    ):
+    policy = backbone.image_normalization.dtype_policy
+    same = dtype is None or policy == keras.dtype_policies.get(dtype)
+    if not same and float32_variables(dtype) != policy:
         changes["dtype"] = float32_variables(dtype)
     # A trainable backbone is its owner's: ours is a frozen replica.
     if changes or backbone.trainable_variables:

@@ -12,7 +12,7 @@ class NotQuantized:
         """
         raise ValueError(
             "`quantize` would change a backbone in place, for all models that share "
-            "it, and task files trained on it would be refused; Keras could not load "
-            "the saved result. To compute in half precision use "
-            "`keras_memvit.build(backbone, tasks, dtype='mixed_bfloat16')`"
+            "it. Make one of fewer bytes a weight with "
+            "`keras_memvit.build(backbone, tasks, quantize='int8')`, or compute in "
+            "half precision with `dtype='mixed_bfloat16'`"
         )

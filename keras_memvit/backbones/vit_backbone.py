@@ -7,6 +7,8 @@ import keras
 
 from keras_memvit.backbones.architecture import architecture
 from keras_memvit.backbones.architecture import copy_weights
+from keras_memvit.backbones.compact import check_quantization
+from keras_memvit.backbones.compact import quantize_blocks
 from keras_memvit.backbones.fingerprint import RememberedFingerprint
 from keras_memvit.backbones.image_shape import check_image_shape
 from keras_memvit.backbones.not_quantized import NotQuantized
@@ -57,6 +59,9 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
         image_mean, image_std: float or 3 floats, on the [0, 1] scale.
             Default to `0.5`.
         dtype: optional dtype policy, such as `"mixed_bfloat16"`.
+        quantization: None or `"int8"`: of the blocks' linear layers, see `build`.
+        source_fingerprint: optional str. The fingerprint of the backbone that this one
+            is a rounded or quantised replica of.
         **kwargs: `name`.
 
     Call arguments:
@@ -104,6 +109,8 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
         use_position_embedding: bool = True,
         rotary_theta: float | None = None,
         crop_to_patches: bool = False,
+        quantization: str | None = None,
+        source_fingerprint: str | None = None,
         dtype: Any = None,
         **kwargs: Any,
     ) -> None:
@@ -168,6 +175,11 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
         self.norm = norm
         self.trainable = False
         self._fingerprint = RememberedFingerprint()
+        check_quantization(quantization)
+        if quantization is not None:
+            quantize_blocks(blocks, quantization)
+        self.quantization = quantization
+        self.source_fingerprint = source_fingerprint
 
         # === Config ===
         self.image_shape = image_shape
@@ -255,7 +267,12 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
 
         Two backbones with one fingerprint compute the same function, whatever
         their name, precision or backend. It is remembered while no weight changes.
+        One of fewer bytes a weight has the fingerprint of the one it was made of.
         """
+        return self.source_fingerprint or self._fingerprint.of(self)
+
+    def stored_fingerprint(self):
+        """The same of the weights as they are here, rounded or quantised."""
         return self._fingerprint.of(self)
 
     def replicate(self, *, antialias=False, **changes):
@@ -279,6 +296,12 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
         dtype = self.image_normalization.dtype_policy
         return {
             **architecture(self),
+            **({"quantization": self.quantization} if self.quantization else {}),
+            **(
+                {"source_fingerprint": self.source_fingerprint}
+                if self.source_fingerprint
+                else {}
+            ),
             "dtype": keras.dtype_policies.serialize(dtype),
             "name": self.name,
         }

@@ -35,7 +35,10 @@ class BaseStates:
         # With few queries, projecting them back costs less than keeping the base
         # keys and values for the gradient. One form for all: both would stay alive.
         few = 2 * num_queries * self.attention.num_heads <= normed.shape[1]
-        self.projects_queries_back = bool(num_queries) and few
+        # Of a quantised projection both forms differ by more than rounding: one then,
+        # however many tasks there are.
+        whole = getattr(block.attention.key, "quantization_mode", None) is None
+        self.projects_queries_back = bool(num_queries) and few and whole
 
     def project(self):
         """Keys and values of the base tokens, each `(B, T, H, d)`."""

@@ -24,6 +24,7 @@ def build(
     image_mean: float | Sequence[float] | None = None,
     image_std: float | Sequence[float] | None = None,
     dtype: Any = None,
+    quantize: str | None = None,
     classifier: Any = None,
 ) -> MemoryViT | UnmaskedViT:
     """Adds tasks with learnable memory to a pretrained Vision Transformer.
@@ -52,7 +53,12 @@ def build(
             scale. Default to the statistics of the preset, else those of the
             model's family.
         dtype: optional dtype policy such as `"mixed_bfloat16"`. Defaults to
-            the backbone's. Task variables are float32 in any case.
+            the backbone's. `"bfloat16"` and `"float16"` keep the backbone in two
+            bytes a weight. Task variables are float32 in any case.
+        quantize: None or `"int8"`: the kernels of the backbone's linear layers are
+            int8, one byte a weight, and what enters them is quantised token by token.
+            Task files travel between backbones of one origin, whatever their
+            precision; answers differ by the rounding.
         classifier: optional layer from normed tokens to `"base"` in place of the
             backbone's own, such as a `keras_memvit.text_head`.
 
@@ -87,6 +93,7 @@ def build(
         image_mean=image_mean,
         image_std=image_std,
         dtype=dtype,
+        quantize=quantize,
     )
     if attention == "unmasked":
         return UnmaskedViT(backbone, specs)

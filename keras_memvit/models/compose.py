@@ -47,6 +47,15 @@ def concatenate(models: Sequence[MemoryViT]) -> MemoryViT:
     owners = {}
     for model in models:
         if model.backbone is not first.backbone:
+            same = [m.backbone.stored_fingerprint() for m in (first, model)]
+            if first.backbone.fingerprint() == model.backbone.fingerprint() and (
+                same[0] != same[1]
+            ):
+                raise ValueError(
+                    "`models` must share one backbone: these are one of different "
+                    "precision, and answers would change. Load the task files onto "
+                    "one of them"
+                )
             require_same_backbone(
                 first.backbone,
                 model.backbone.fingerprint(),

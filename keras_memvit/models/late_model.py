@@ -64,7 +64,7 @@ def make_later(parts, older):
         model.remember({name: parts.values[name] for name in older})
         return model
     model = MemoryViT.__new__(MemoryViT, *arguments)
-    older_backbone = parts.backbone.fingerprint()
+    older_backbone = parts.backbone.stored_fingerprint()
     vars(model)[PARTS] = (parts, tuple(older), older_backbone)
     object.__setattr__(model, "__class__", _LateModel)
     return model

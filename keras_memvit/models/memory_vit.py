@@ -88,7 +88,7 @@ class MemoryViT(TaskModel):
             older: dict from the names of the tasks that count as older ones to their
                 arrays.
         """
-        self.older_backbone = self.backbone.fingerprint()
+        self.older_backbone = self.backbone.stored_fingerprint()
         vars(self)["older_tasks"] = older or {}
 
     def verify_unchanged(self, images, *, batch_size=32):

@@ -98,7 +98,8 @@ def baseline(
 
     Raises:
         ValueError: if `regime` is none of these, or wants a class token and
-            the backbone has none, or an option is not what it should be.
+            the backbone has none, its weights are not float32, or an option is not
+            what it should be.
 
     Example:
 
@@ -113,6 +114,12 @@ def baseline(
             f"`regime` must be one of {tuple(RIVALS)}. Received: regime={regime!r}"
         )
     frozen, _ = convert(backbone, image_shape=image_shape, dtype=dtype)
+    if frozen.source_fingerprint is not None:
+        raise ValueError(
+            "`backbone` must have float32 weights, which the rivals train or add to: "
+            "neither `dtype='bfloat16'` nor `quantize`; `dtype='mixed_bfloat16'` "
+            "computes in half precision"
+        )
     rival, wanted = RIVALS[regime]
     if rival.needs_class_token and not frozen.use_class_token:
         raise ValueError(

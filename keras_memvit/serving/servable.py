@@ -55,6 +55,8 @@ class Servable:
         self._streams = {}
 
     def _store(self, value):
+        if value.dtype == tf.int8:
+            return tf.Variable(value, trainable=False)
         return tf.Variable(tf.cast(value, self.dtype), trainable=False)
 
     def _weights(self):

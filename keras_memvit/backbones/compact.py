@@ -1,0 +1,55 @@
+"""A frozen backbone in fewer bytes a weight: bfloat16, or int8 products."""
+
+import keras
+
+QUANTIZATIONS = ("int8",)
+
+
+def check_quantization(quantize):
+    """Raises a `ValueError` unless it is None or one of `QUANTIZATIONS`."""
+    if quantize is not None and quantize not in QUANTIZATIONS:
+        raise ValueError(
+            f"`quantize` must be None or one of {QUANTIZATIONS}. "
+            f"Received: quantize={quantize!r}"
+        )
+
+
+def compact(backbone, dtype=None, quantize=None):
+    """A replica whose weights take fewer bytes; it knows whose replica it is.
+
+    Args:
+        backbone: a `ViTBackbone`.
+        dtype: optional policy, `"bfloat16"` or `"float16"`: all weights are of that
+            type, two bytes each.
+        quantize: optional `"int8"`: the kernels of all linear layers of the blocks
+            are int8, with a float scale an output; Keras quantises what enters them
+            token by token.
+
+    Returns:
+        A `ViTBackbone` whose `fingerprint` is the original's.
+    """
+    if backbone.quantization is not None and quantize is None and dtype is None:
+        return backbone
+    changes = {"source_fingerprint": backbone.fingerprint()}
+    if dtype is not None:
+        changes["dtype"] = dtype
+    other = backbone.replicate(**changes)
+    if quantize is not None and other.quantization is None:
+        quantize_blocks(other.blocks, quantize)
+        other.quantization = quantize
+    return other
+
+
+def quantize_blocks(blocks, mode):
+    """Quantises the linear layers of encoder blocks, in place."""
+    for block in blocks:
+        for layer in block._flatten_layers(include_self=False):
+            if isinstance(layer, keras.layers.Dense):
+                layer.quantize(mode)
+
+
+def is_half(dtype):
+    """Whether a dtype or policy has variables of two bytes."""
+    if dtype is None:
+        return False
+    return keras.dtype_policies.get(dtype).name in ("bfloat16", "float16")
