@@ -127,7 +127,11 @@ def test_tasks_beyond_capacity_leave_and_come_back(serve, trained, images):
         logits = found.get("logits", found.get("values"))
         np.testing.assert_allclose(logits, expected[name][0], rtol=1e-4, atol=1e-4)
     assert set(client.server.config.app.state.bank.specs) == {"birds", "number"}
+    path = "/predict?tasks=birds,place,labels"
+    status, found, _ = client.ask("POST", path, png(images[0]))
+    assert status == 413 and "3 tasks" in found["error"]
     text = client.ask("GET", "/metrics")[1]
+    assert 'route="/predict",status="200"' in text
     assert "keras_memvit_tasks 4.0" in text
     assert "keras_memvit_tasks_loaded 2.0" in text
 

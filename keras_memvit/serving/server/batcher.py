@@ -111,7 +111,7 @@ class Batcher:
                 for item in items:
                     reasons = [lost[name] for name in item.tasks if name in lost]
                     if reasons:
-                        item.answer.set_exception(RequestError(404, reasons[0]))
+                        item.answer.set_exception(reasons[0])
                     else:
                         right.append(item)
                 if right:

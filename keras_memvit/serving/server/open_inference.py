@@ -3,6 +3,8 @@
 The model `tasks` answers several, which the input `task_names` names.
 """
 
+import asyncio
+
 import numpy as np
 
 from keras_memvit.serving.server.answers import shapes_of
@@ -64,7 +66,7 @@ async def infer(service, name, body):
     if list(inputs) == ["images"]:
         pixels = await service.decode(
             lambda value, what: from_numbers(value, service.image_shape, what),
-            _images(inputs["images"], service.image_shape),
+            await asyncio.to_thread(_images, inputs["images"], service.image_shape),
         )
     elif list(inputs) == ["image_bytes"]:
         data = inputs["image_bytes"].get("data")

@@ -74,7 +74,13 @@ class Service:
             RequestError: if a task is not there, too many images wait, or it takes
                 too long.
         """
-        self.require(*(name for own in names for name in own))
+        distinct = {name for own in names for name in own}
+        self.require(*distinct)
+        most = self.tasks.bank.capacity
+        if len(distinct) > most:
+            raise RequestError(
+                413, f"{len(distinct)} tasks in one request; at most {most} are taken"
+            )
         futures = []
         try:
             for image, own in zip(pixels, names):

@@ -5,6 +5,8 @@ import logging
 import pathlib
 import threading
 
+from keras_memvit.serving.server.errors import RequestError
+from keras_memvit.serving.server.errors import busy
 from keras_memvit.tasks.task_file import SUFFIX
 
 LOG = logging.getLogger("keras_memvit.serve")
@@ -34,6 +36,7 @@ class TaskFolder:
         self._files = {}  # task -> (file, spec); replaced, never changed
         self._stale = set()  # tasks of which the bank has a former file
         self._used = collections.OrderedDict()  # loaded tasks, least recent first
+        self._looking = threading.Lock()
         if not self.folder.is_dir():
             raise ValueError(f"DIR must be a folder of task files. Received: {folder}")
         self.refresh()
@@ -49,6 +52,10 @@ class TaskFolder:
 
     def refresh(self):
         """Looks at the folder: takes in what is new, lets go what is not there."""
+        with self._looking:  # who watches, and who has put a file there
+            self._refresh()
+
+    def _refresh(self):
         stamps = {}
         for file in sorted(self.folder.glob(f"*{SUFFIX}")):
             try:
@@ -93,12 +100,12 @@ class TaskFolder:
             names: those of one batch, which do not push one another out.
 
         Returns:
-            A dict from the names that cannot be served to the reason.
+            A dict from the names that cannot be served to a `RequestError`.
         """
         lost = {}
         if len(names) > self.bank.capacity:
             names, late = names[: self.bank.capacity], names[self.bank.capacity :]
-            lost = dict.fromkeys(late, "a batch holds no more tasks")
+            lost = dict.fromkeys(late, busy("more tasks are asked for than fit"))
         for name in names:
             if name in self._used:
                 self._used.move_to_end(name)
@@ -106,7 +113,7 @@ class TaskFolder:
             if name in self._used and name not in self._stale:
                 continue
             if name not in self._files:
-                lost[name] = f"there is no task {name!r}"
+                lost[name] = RequestError(404, f"there is no task {name!r}")
                 continue
             file = self._files[name][0]
             try:
@@ -116,7 +123,8 @@ class TaskFolder:
                 LOG.warning("%s is left out: %s", file.name, error)
                 self._files = {k: v for k, v in self._files.items() if k != name}
                 self._unload(name)
-                lost[name] = f"the file of the task {name!r} cannot be read"
+                reason = f"the file of the task {name!r} cannot be read"
+                lost[name] = RequestError(404, reason)
             else:
                 self._stale.discard(name)
                 self._used[name] = None
