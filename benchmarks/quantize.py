@@ -5,7 +5,7 @@
 
 prints a table and writes `benchmarks/results/quantize.json`. At 98 px, for the base in
 float32, bfloat16 and int8: test accuracy of a memory task with 4 deep queries that was
-trained, from a store, on the float32 base, and of one trained on this base, each seed in turn; the
+trained (from a store) on the float32 base, and of one trained on this base; the
 share of test images that keep their class; milliseconds an image; bytes of the base.
 `--data` is a folder of class folders, of which 30 % are to test.
 """

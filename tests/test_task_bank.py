@@ -11,7 +11,7 @@ from conftest import randomize
 import keras_memvit
 from keras_memvit import TaskBank
 from keras_memvit import TaskSpec
-from keras_memvit.serving.bank import task_bank
+from keras_memvit.serving.bank import answering
 
 SPECS = [
     TaskSpec("plain", 3),
@@ -75,7 +75,7 @@ def test_each_image_has_tasks_of_its_own(files, bank, images):
 @pytest.fixture
 def own_alone(monkeypatch):
     """Every image's own tasks are computed alone, however few there are."""
-    monkeypatch.setattr(task_bank, "SPARE", 0)
+    monkeypatch.setattr(answering, "SPARE", 0)
 
 
 def test_each_images_own_tasks_alone(files, bank, images, own_alone):

@@ -294,14 +294,10 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
 
     def get_config(self):
         dtype = self.image_normalization.dtype_policy
+        names = ("quantization", "source_fingerprint")
         return {
             **architecture(self),
-            **({"quantization": self.quantization} if self.quantization else {}),
-            **(
-                {"source_fingerprint": self.source_fingerprint}
-                if self.source_fingerprint
-                else {}
-            ),
+            **{name: getattr(self, name) for name in names if getattr(self, name)},
             "dtype": keras.dtype_policies.serialize(dtype),
             "name": self.name,
         }

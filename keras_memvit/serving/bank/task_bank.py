@@ -8,25 +8,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from keras import ops
 
 from keras_memvit.backbones.convert import convert
 from keras_memvit.backbones.same_backbone import require_same_backbone
 from keras_memvit.files.hub import local_path
 from keras_memvit.models.task_weights import task_shapes
+from keras_memvit.serving.bank.answering import Answering
 from keras_memvit.serving.bank.bank_export import export_bank
-from keras_memvit.serving.bank.bank_pass import BankPass
 from keras_memvit.serving.bank.entry import Entry
-from keras_memvit.serving.bank.entry import power_of_two
-from keras_memvit.serving.bank.entry import stack
 from keras_memvit.tasks.counts import as_count
 from keras_memvit.tasks.spec import TaskSpec
 from keras_memvit.tasks.task_file import read_arrays
 from keras_memvit.tasks.task_file import read_card
-
-KEPT_STACKS = 4  # sets of tasks whose stacked tensors stay, for requests alike
-# Tasks that are computed for all images of a batch, over those an image asks for.
-SPARE = 2
 
 
 class TaskBank:
@@ -80,10 +73,9 @@ class TaskBank:
             raise ValueError(f"`readouts` must be names. Received: {readouts!r}")
         self.readouts = tuple(readouts)
         self.backbone, _ = convert(backbone, image_shape=image_shape)
-        self._pass = BankPass(self.backbone)
+        self._answering = Answering(self.backbone)
         self._entries: dict[str, Entry] = {}  # replaced, never changed
         self._writing = threading.Lock()
-        self._stacks: dict = {}
 
     @property
     def specs(self) -> Mapping[str, TaskSpec]:
@@ -103,7 +95,7 @@ class TaskBank:
     @property
     def num_compilations(self) -> int:
         """How often a pass of a new shape was made."""
-        return self._pass.num_compilations
+        return self._answering.num_compilations
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -203,7 +195,7 @@ class TaskBank:
         with self._writing:
             self._entry(self._entries, name)
             self._entries = {k: v for k, v in self._entries.items() if k != name}
-            self._stacks = {}
+            self._answering.forget()
 
     def predict(
         self,
@@ -246,7 +238,7 @@ class TaskBank:
         answers = []
         for start in range(0, len(images), batch_size):
             part = slice(start, start + batch_size)
-            answers += self._answer(images[part], rows[part], known)
+            answers += self._answering.answer(images[part], rows[part], known)
         if by_image:
             return answers
         return {
@@ -288,60 +280,6 @@ class TaskBank:
             RuntimeError: if the SavedModel answers otherwise than the bank.
         """
         return export_bank(self, path, image_bytes, max_pixels, overwrite)
-
-    def _answer(self, images, rows, known):
-        """A list of dicts, one an image, from one pass."""
-        names = sorted({name for row in rows for name in row})
-        if not names:
-            return [{} for _ in rows]
-        by_kind: dict = {}
-        for name in names:
-            by_kind.setdefault(known[name].kind, []).append(name)
-        padded = np.zeros((power_of_two(len(images)), *images.shape[1:]), images.dtype)
-        padded[: len(images)] = images
-        states = self._pass.states(padded)
-        answers: list[dict[str, np.ndarray]] = [{} for _ in rows]
-        for kind, own in by_kind.items():
-            asked = [[name for name in row if name in own] for row in rows]
-            most = power_of_two(max(map(len, asked)))
-            find = self._of_all if len(own) <= SPARE * most else self._of_each
-            for i, name, logits in find(states, kind, own, asked, known):
-                answers[i][name] = logits[: known[name].spec.num_classes]
-        return [{n: found[n] for n in row} for row, found in zip(rows, answers)]
-
-    def _of_all(self, states, kind, names, asked, known):
-        """Tasks of one kind for all images, and of these what was asked for."""
-        weights = self._stacked(tuple(known[name] for name in names))
-        logits = self._pass.logits(states, kind, weights)
-        place = {name: k for k, name in enumerate(names)}
-        for i, own in enumerate(asked):
-            yield from ((i, name, logits[place[name], i]) for name in own)
-
-    def _of_each(self, states, kind, names, asked, known):
-        """Each image's own tasks of one kind alone."""
-        batch, most = states[0][0].shape[0], power_of_two(max(map(len, asked)))
-        spare = known[names[0]]
-        entries = [spare] * (batch * most)
-        for i, own in enumerate(asked):
-            for k, name in enumerate(own):
-                entries[i * most + k] = known[name]
-        weights = {
-            name: ops.convert_to_tensor(value.reshape(batch, most, *value.shape[1:]))
-            for name, value in stack(entries).items()
-        }
-        logits = self._pass.own_logits(states, kind, weights)
-        for i, own in enumerate(asked):
-            yield from ((i, name, logits[i, k]) for k, name in enumerate(own))
-
-    def _stacked(self, entries):
-        """Tensors of entries of one kind; of the last sets they are kept."""
-        stacks = self._stacks
-        if entries not in stacks:
-            arrays = stack(entries)
-            tensors = {n: ops.convert_to_tensor(a) for n, a in arrays.items()}
-            kept = list(stacks.items())[1 - KEPT_STACKS :]
-            self._stacks = stacks = {**dict(kept), entries: tensors}
-        return stacks[entries]
 
     def _entry(self, entries, name):
         if name not in entries:
