@@ -5,6 +5,8 @@ from typing import Any
 
 from keras_memvit.backbones.convert import convert
 from keras_memvit.models.memory_vit import MemoryViT
+from keras_memvit.models.text_start import start_from
+from keras_memvit.models.text_start import text_starts
 from keras_memvit.models.unmasked_vit import UnmaskedViT
 from keras_memvit.readouts import Readout
 from keras_memvit.tasks.spec import Tasks
@@ -26,6 +28,7 @@ def build(
     dtype: Any = None,
     quantize: str | None = None,
     classifier: Any = None,
+    preprocessor: Any = None,
 ) -> MemoryViT | UnmaskedViT:
     """Adds tasks with learnable memory to a pretrained Vision Transformer.
 
@@ -61,6 +64,9 @@ def build(
             precision; answers differ by the rounding.
         classifier: optional layer from normed tokens to `"base"` in place of the
             backbone's own, such as a `keras_memvit.text_head`.
+        preprocessor: optional KerasHub preprocessor, which says how text becomes tokens
+            for tasks with `head_init="text"`. Needed with a backbone object; defaults
+            to the preset's.
 
     Returns:
         A `MemoryViT` (unmasked: an `UnmaskedViT`). Images go in as `(B, H, W, 3)` in
@@ -87,6 +93,7 @@ def build(
             f"Received: attention={attention!r}"
         )
     specs = parse_tasks(tasks, num_memory_tokens, readout)
+    specs, heads = text_starts(backbone, specs, preprocessor)
     backbone, own = convert(
         backbone,
         image_shape=image_shape,
@@ -100,5 +107,7 @@ def build(
     model = MemoryViT(
         backbone, specs, classifier=own if classifier is None else classifier
     )
+    for name, head in heads.items():
+        start_from(model.task_layers[name], head)
     model.remember()
     return model

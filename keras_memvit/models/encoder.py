@@ -6,6 +6,8 @@ from keras import ops
 from keras_memvit.layers.dtypes import float32_variables
 from keras_memvit.layers.finite_layers import FiniteLayers
 from keras_memvit.layers.patch_embedding import require_images
+from keras_memvit.models.image_embedding import image_embedding_of
+from keras_memvit.models.image_embedding import require_embedding
 from keras_memvit.models.task_weights import TaskWeights
 from keras_memvit.readouts.loop import num_queries
 from keras_memvit.readouts.loop import run_readouts
@@ -51,7 +53,8 @@ class TwoStreamEncoder(keras.layers.Layer):
         self.classifier = classifier
         if classifier is not None:
             classifier.trainable = False
-        self.tasks = task_layers(self.specs, backbone, self.dtype_policy, values or {})
+        dtype = self.dtype_policy
+        self.tasks = task_layers(self.specs, backbone, dtype, values or {}, classifier)
 
     def build(self, input_shape=None):
         build_tasks(self.tasks, self.backbone, self.classifier)
@@ -137,14 +140,17 @@ class TwoStreamEncoder(keras.layers.Layer):
         return cls(**deserialize_parts(config))
 
 
-def task_layers(specs, backbone, dtype, values):
+def task_layers(specs, backbone, dtype, values, classifier=None):
     """One `TaskWeights` a task, not built yet.
 
     Args:
         specs, backbone, dtype: of all tasks.
         values: dict of the arrays that tasks start from, by task name; the others
             draw theirs.
+        classifier: optional, the model's.
     """
+    embedding = image_embedding_of(classifier)
+    require_embedding(specs, classifier)
     dtype = float32_variables(dtype)
     check_reads(specs, backbone.num_layers)
     seen = seen_tokens(specs) if any(spec.chooses for spec in specs) else {}
@@ -154,6 +160,7 @@ def task_layers(specs, backbone, dtype, values):
             backbone,
             values.get(spec.name),
             seen.get(spec.name),
+            embedding,
             dtype=dtype,
             name=spec.name,
         )

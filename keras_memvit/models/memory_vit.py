@@ -140,7 +140,7 @@ class MemoryViT(TaskModel):
         specs = [spec for spec in self.specs if spec.name in self.older_tasks]
         if not specs:
             return None
-        return MemoryViT(self.backbone, specs, values=self.older_tasks)
+        return MemoryViT(self.backbone, specs, self.classifier, values=self.older_tasks)
 
     def get_config(self):
         config = self.encoder.get_config()

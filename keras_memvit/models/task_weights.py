@@ -37,6 +37,7 @@ class TaskWeights(keras.layers.Layer):
         values: optional dict of arrays by the names in a task file, to start from.
         seen: dict from the names of the tasks it sees, in alphabetical order, to their
             memory tokens; needed where it chooses among these.
+        embedding: optional, see `keras_memvit.readouts.Task`.
         **kwargs: keyword arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -46,13 +47,16 @@ class TaskWeights(keras.layers.Layer):
         float32 logits of shape `(B, C)`.
     """
 
-    def __init__(self, spec, backbone, values=None, seen=None, **kwargs):
+    def __init__(
+        self, spec, backbone, values=None, seen=None, embedding=None, **kwargs
+    ):
         kwargs["dtype"] = float32_variables(kwargs.get("dtype"))
         super().__init__(autocast=False, **kwargs)
         self.spec = spec
         self.parameters = _parameters(spec, backbone, seen)
         self.statistics = statistics_shapes(spec)
         vars(self)["values"] = values  # untracked, until built
+        vars(self)["embedding"] = embedding  # untracked: the model's
         self._owned = {}
         self.siblings = lambda: {spec.name: self}  # all tasks of the model, by name
 
@@ -153,7 +157,7 @@ class TaskWeights(keras.layers.Layer):
             for name, variable in self.variables_by_name.items()
             if name not in (*HEAD, *self.statistics)
         }
-        return Task(self.spec, values)
+        return Task(self.spec, values, vars(self)["embedding"])
 
     def call(self, features):
         kernel, bias = (self._owned[name].value for name in HEAD)

@@ -11,6 +11,7 @@ Side(rank=16, num_heads=1)
 
 from keras_memvit.readouts.class_token import ClassToken
 from keras_memvit.readouts.deep import Deep
+from keras_memvit.readouts.image_embedding import ImageEmbedding
 from keras_memvit.readouts.readout import Parameter
 from keras_memvit.readouts.readout import Readout
 from keras_memvit.readouts.readout import Task
@@ -22,6 +23,7 @@ from keras_memvit.tasks.readout_names import known_readouts
 __all__ = [
     "ClassToken",
     "Deep",
+    "ImageEmbedding",
     "Parameter",
     "Readout",
     "Side",

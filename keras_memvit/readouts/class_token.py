@@ -71,7 +71,7 @@ class ClassToken(Readout):
         tokens = ops.stack([task.weights["class_token"] for task in tasks])  # (K, D)
         tokens = ops.cast(tokens, dtype)
         if "memory" in tasks[0].weights:
-            tokens = self._first_tokens(tokens, backbone)
+            tokens = first_tokens(tokens, backbone)
             memory = ops.cast(_joined(tasks, "memory"), dtype)
         else:
             memory = (_joined(tasks, "memory_key"), _joined(tasks, "memory_value"))
@@ -114,7 +114,7 @@ class ClassToken(Readout):
             self._project(memory[i], block, layout, adapters.at(i))
             for i, block in enumerate(backbone.blocks)
         ]
-        token = self._first_tokens(task.weights["class_token"][None], backbone)[0]
+        token = first_tokens(task.weights["class_token"][None], backbone)[0]
         return {
             "class_token": token,
             "memory_key": ops.stack([key for key, _ in pairs]),
@@ -122,16 +122,17 @@ class ClassToken(Readout):
             **adapter_weights(task),
         }
 
-    def _first_tokens(self, tokens, backbone):
-        """Class tokens with their position, as the first block takes them: (K, D)."""
-        tokens = backbone.patch_embedding.add_class_position(tokens)
-        return tokens if backbone.pre_norm is None else backbone.pre_norm(tokens)
-
     def _project(self, memory, block, layout, adapters):
         if adapters is not None:
             adapters = adapters.of_memory(layout.owners)
         normed = block.norm_memory(memory, layout.memory_norm, adapters)
         return block.attention.project(normed)
+
+
+def first_tokens(tokens, backbone):
+    """Class tokens with their position, as the first block takes them: (K, D)."""
+    tokens = backbone.patch_embedding.add_class_position(tokens)
+    return tokens if backbone.pre_norm is None else backbone.pre_norm(tokens)
 
 
 def _joined(tasks, name):

@@ -37,6 +37,8 @@ class Task(typing.NamedTuple):
     Args:
         spec: the `TaskSpec`.
         weights: dict from the names in `Readout.parameters` to tensors.
+        embedding: the backbone's classifier as a layer from normed tokens `(B, T, D)`
+            to image embeddings `(B, E)`, for a readout that `needs_embedding`.
 
     Example:
 
@@ -48,6 +50,7 @@ class Task(typing.NamedTuple):
 
     spec: object
     weights: dict
+    embedding: typing.Any = None
 
 
 class Readout:
@@ -93,6 +96,7 @@ class Readout:
 
     name: typing.ClassVar[str | None] = None
     num_queries = 0  # learned queries a task attends to each layer's base tokens with
+    needs_embedding = False  # whether `Task.embedding` must be there
     class_token_scale = 1.0  # what the class token is multiplied by, before the head
 
     def check(self, backbone):

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from keras_memvit.layers.base_states import BaseStates
+from keras_memvit.models.image_embedding import image_embedding_of
 from keras_memvit.models.unified.base_features import BaseFeatures
 from keras_memvit.readouts import Task
 from keras_memvit.readouts.loop import fold
@@ -85,17 +86,17 @@ class Servable:
         with self._weights():
             return self.classifier(self.base_tokens(states, x))
 
-    def unified(self, states):
+    def unified(self, states, x):
         """What the answer over all tasks gives, by output."""
-        logits = self.logits(states, list(self.answer.tasks))
+        logits = self.logits(states, x, list(self.answer.tasks))
         with self._weights():
             batch = tf.shape(states[0][0])[0]
-            watched = BaseFeatures(self._layers(states), self.backbone, batch)
+            watched = BaseFeatures(self._layers(states, x), self.backbone, batch)
             for _ in watched:
                 pass
             return self.answer(watched.features(), logits)
 
-    def logits(self, states, names):
+    def logits(self, states, x, names):
         """Logits by task name, computing only these tasks and those they see.
 
         Of a regression they are its values.
@@ -105,7 +106,7 @@ class Servable:
         weights = [self.tasks[spec.name] for spec in specs]
         weights = [{k: tf.cast(v, "float32") for k, v in w.items()} for w in weights]
         answers = tuple(k for k, spec in enumerate(specs) if spec.name in names)
-        outputs = self.stream(specs, answers)(states, weights)
+        outputs = self.stream(specs, answers)(states, x, weights)
         return {specs[k].name: output for k, output in zip(answers, outputs)}
 
     def stream(self, specs, answers):
@@ -124,23 +125,29 @@ class Servable:
         if (shape, sizes, answers) not in self._streams:
 
             @tf.function
-            def stream(states, weights):
+            def stream(states, x, weights):
                 with self._weights():
-                    return self._task_stream(states, specs, weights, answers)
+                    return self._task_stream(
+                        self._layers(states, x), specs, weights, answers
+                    )
 
             self._streams[shape, sizes, answers] = stream
         return self._streams[shape, sizes, answers]
 
-    def _layers(self, states):
+    def _layers(self, states, x):
+        """Blocks and their base states; `x` went into the last one."""
+        entered = [None] * (len(states) - 1) + [x]
         return [
-            (block, BaseStates(block, normed, key=key, value=value))
-            for block, (normed, key, value) in zip(self.backbone.blocks, states)
+            (block, BaseStates(block, normed, x=x, key=key, value=value))
+            for block, x, (normed, key, value) in zip(
+                self.backbone.blocks, entered, states
+            )
         ]
 
-    def _task_stream(self, states, specs, weights, answers):
-        tasks = [Task(spec, w) for spec, w in zip(specs, weights)]
-        batch = tf.shape(states[0][0])[0]
-        layers = self._layers(states)
+    def _task_stream(self, layers, specs, weights, answers):
+        embedding = image_embedding_of(self.classifier)
+        tasks = [Task(spec, w, embedding) for spec, w in zip(specs, weights)]
+        batch = tf.shape(layers[0][1].normed)[0]
         features, _ = run_readouts(layers, self.backbone, tasks, batch)
         return [
             tf.matmul(features[tasks[k].spec.name], weights[k]["head/kernel"])

@@ -58,12 +58,12 @@ def answers(servable, images, tasks, labels):
     """
     states, x = servable.base_states(images)
     own = [task for task in tasks if task not in (ALL, BASE)]
-    logits = servable.logits(states, own) if own else {}
+    logits = servable.logits(states, x, own) if own else {}
     if BASE in tasks:
         logits[BASE] = servable.base_logits(states, x)
     outputs = {}
     if ALL in tasks:
-        found = servable.unified(states)
+        found = servable.unified(states, x)
         logits[ALL] = found[ALL]
         if UNKNOWN in found:
             outputs[f"{UNKNOWN}/scores"] = found[UNKNOWN]
@@ -119,8 +119,8 @@ def _classify(decode, servable, tasks, labels):
         feature = {"image_bytes": tf.io.FixedLenFeature((), tf.string)}
         image_bytes = tf.io.parse_example(inputs, feature)["image_bytes"]
         images = decode(image_bytes)
-        states, _ = servable.base_states(images)
-        logits = servable.logits(states, [task])[task]
+        states, x = servable.base_states(images)
+        logits = servable.logits(states, x, [task])[task]
         scores = _probabilities(logits, servable.kinds[task])
         if not labels:
             return {"scores": scores}

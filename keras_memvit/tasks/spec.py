@@ -7,6 +7,7 @@ from typing import Any
 
 from keras_memvit.tasks.adapter_names import parse_adapter
 from keras_memvit.tasks.counts import as_count
+from keras_memvit.tasks.head_init import check_head_init
 from keras_memvit.tasks.head_inputs import pack_head_inputs
 from keras_memvit.tasks.head_inputs import parse_head_inputs
 from keras_memvit.tasks.readout_names import get_readout
@@ -61,6 +62,10 @@ class TaskSpec:
         feature_norm: bool. Whether the task has a scale and a shift of its own on the
             norms that its class token and memory pass in each layer. They start as no
             change. Defaults to `False`.
+        head_init: None or `"text"`: the head starts as the zero-shot classifier of
+            `class_names` that the backbone's text tower gives (CLIP, MetaCLIP 2,
+            SigLIP), and takes the image embedding beside the class token. `build` makes
+            of it the values it starts from and `readouts.ImageEmbedding`.
         head_inputs: optional ascending ints: which of the features that the readouts
             find the head takes, as `keras_memvit.shrink` chose them. Defaults to all.
         sees_budget: optional float in (0, 1]. The share of the memory tokens of the
@@ -96,6 +101,7 @@ class TaskSpec:
     head_inputs: Sequence[int] | None = None
     sees_budget: float | None = None
     reads: Any = None
+    head_init: str | None = None
     # Short for `readouts.Deep`; by keyword, since the place is another argument's.
     num_query_tokens: dataclasses.InitVar[int | None] = dataclasses.field(
         default=None, kw_only=True
@@ -133,6 +139,7 @@ class TaskSpec:
         check_budget(self.name, self.sees_budget, self.sees)
         self._set("reads", parse_reads(self.name, self.reads))
         self._set("head_inputs", parse_head_inputs(self.name, self.head_inputs))
+        check_head_init(self)
 
     @property
     def chooses(self) -> bool:
@@ -169,7 +176,13 @@ class TaskSpec:
             config["reads"] = dict(self.reads)
         if self.head_inputs is not None:
             config["head_inputs"] = pack_head_inputs(self.head_inputs)
-        for name in ("feature_norm", "head_inputs", "sees_budget", "reads"):
+        for name in (
+            "feature_norm",
+            "head_inputs",
+            "sees_budget",
+            "reads",
+            "head_init",
+        ):
             if config[name] in (None, False):
                 del config[name]
         if self.class_names is not None:

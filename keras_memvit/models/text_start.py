@@ -1,0 +1,48 @@
+"""Tasks whose heads start as zero-shot classifiers: `TaskSpec(head_init="text")`."""
+
+import dataclasses
+
+import numpy as np
+from keras import ops
+
+from keras_memvit.backbones.text_head import text_head
+from keras_memvit.models.task_weights import HEAD
+from keras_memvit.readouts import ImageEmbedding
+
+
+def text_starts(backbone, specs, preprocessor):
+    """Specs as a model takes them, and the heads that they start from.
+
+    Args:
+        backbone, preprocessor: as of `text_head`.
+        specs: list of `TaskSpec`.
+
+    Returns:
+        The specs, with a readout in place of each `head_init`; and a dict from the
+        names of those tasks to their `TextClassifier`.
+    """
+    heads = {
+        spec.name: text_head(backbone, spec.class_names, preprocessor=preprocessor)
+        for spec in specs
+        if spec.head_init == "text"
+    }
+    return [_resolved(s, heads[s.name]) if s.name in heads else s for s in specs], heads
+
+
+def start_from(task, head):
+    """Gives a task's `TaskWeights` a zero-shot head `(E, C)`; zeros elsewhere.
+
+    The head's logits are then `s z T / |z| + b`, those of the text head, whatever the
+    class token has found.
+    """
+    kernel, bias = (task.variables_by_name[name] for name in HEAD)
+    rows = ops.convert_to_numpy(head.kernel)
+    values = np.zeros(kernel.shape, "float32")
+    values[-len(rows) :] = rows
+    kernel.assign(values)
+    bias.assign(np.full(bias.shape, ops.convert_to_numpy(head.bias), "float32"))
+
+
+def _resolved(spec, head):
+    readout = ImageEmbedding(dim=head.embedding.num_classes)
+    return dataclasses.replace(spec, head_init=None, readout=readout)
