@@ -115,11 +115,11 @@ class BankAnswers:
             [tf.debugging.Assert(tf.size(lost) == 0, [message, lost], summarize=5)]
         ):
             distinct, place = tf.unique(tf.reshape(tf.identity(index), (-1,)))
-        states, _ = self.servable.base_states(images)
+        states, x = self.servable.base_states(images)
         spec = tf.TensorSpec((None, self.width), tf.float32)
 
         def of_task(i):
-            return self._logits(states, i)
+            return self._logits(states, x, i)
 
         found = tf.map_fn(of_task, distinct, fn_output_signature=spec)  # (U, B, C)
         place = tf.reshape(place, tf.shape(index))  # (B, N)
@@ -140,7 +140,7 @@ class BankAnswers:
             "num_classes": sizes,
         }
 
-    def _logits(self, states, i):
+    def _logits(self, states, x, i):
         """One task's logits `(B, C)`, zeros beyond its classes and where `i < 0`."""
 
         def of_kind(spec, tensors):
@@ -149,7 +149,7 @@ class BankAnswers:
                 weights = {
                     n: tf.cast(tf.gather(t, row), "float32") for n, t in tensors.items()
                 }
-                (found,) = self.servable.stream([spec], (0,))(states, [weights])
+                (found,) = self.servable.stream([spec], (0,))(states, x, [weights])
                 return found
 
             return logits
