@@ -241,13 +241,13 @@ def test_several_processes_write_one_store(images, tmp_path):
 def computed(monkeypatch):
     """Counts the images that go through the backbone."""
     counts = []
-    predict = writer._StatesEncoder.predict_on_batch
+    predict = writer.StatesEncoder.predict_on_batch
 
     def counting(self, x):
         counts.append(len(x))
         return predict(self, x)
 
-    monkeypatch.setattr(writer._StatesEncoder, "predict_on_batch", counting)
+    monkeypatch.setattr(writer.StatesEncoder, "predict_on_batch", counting)
     return counts
 
 

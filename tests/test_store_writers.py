@@ -16,7 +16,7 @@ OPTIONS = {"dtype": "float32", "verbose": 0, "batch_size": 2}
 def small_shards(monkeypatch):
     """Two images a shard, and no model: states are the images' means."""
     monkeypatch.setattr(writer, "SHARD_BYTES", 2 * 7 * 32 * 4)
-    monkeypatch.setattr(writer._StatesEncoder, "predict_on_batch", states)
+    monkeypatch.setattr(writer.StatesEncoder, "predict_on_batch", states)
 
 
 def states(self, x):
@@ -73,7 +73,7 @@ def test_a_late_writer_leaves_a_whole_store_whole(data, tmp_path, monkeypatch):
             go_on.wait()
         return states(self, x)
 
-    monkeypatch.setattr(writer._StatesEncoder, "predict_on_batch", waits)
+    monkeypatch.setattr(writer.StatesEncoder, "predict_on_batch", waits)
     late = in_thread(
         lambda: keras_memvit.precompute(backbone, data, tmp_path, **OPTIONS)
     )

@@ -16,6 +16,7 @@ DTYPES = {
     "int8": np.dtype("int8"),
 }
 CARD = "store.json"
+COMPUTE = "compute_dtype"  # there where it is not the backbone's
 CHECKSUM = "card_sha256"  # stores of older versions have none
 MAX_BYTES = 1 << 20
 
@@ -38,7 +39,9 @@ def read_card(path):
         raise damaged(file, "it is no JSON object")
     checksum = card.pop(CHECKSUM, None)
     wrong = [key for key, holds in _CHECKS.items() if not holds(card.get(key))]
-    if wrong or set(card) != set(_CHECKS):
+    if card.get(COMPUTE, "bfloat16") != "bfloat16":
+        wrong.append(COMPUTE)
+    if wrong or set(card) - {COMPUTE} != set(_CHECKS):
         raise damaged(file, f"{wrong or sorted(card)} are not as they must be")
     if checksum not in (None, _sha256(card)):
         raise damaged(file, "its checksum does not hold")

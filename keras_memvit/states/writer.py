@@ -10,12 +10,14 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_memvit.backbones.vit_backbone import ViTBackbone
 from keras_memvit.files.locks import folder_locked
 from keras_memvit.layers.image_scale import scaled_batch
 from keras_memvit.layers.image_scale import warn_of_scale
+from keras_memvit.states.compute_dtype import check_compute_dtype
+from keras_memvit.states.compute_dtype import faster_dtype
+from keras_memvit.states.compute_dtype import in_bfloat16
 from keras_memvit.states.image_order import ImageOrder
 from keras_memvit.states.int8 import to_int8
 from keras_memvit.states.passes import batches_of
@@ -23,7 +25,9 @@ from keras_memvit.states.passes import refuse_endless
 from keras_memvit.states.passes import require_labels
 from keras_memvit.states.shards import Shard
 from keras_memvit.states.shards import stack_targets
+from keras_memvit.states.states_encoder import StatesEncoder
 from keras_memvit.states.store import StateStore
+from keras_memvit.states.store_card import COMPUTE
 from keras_memvit.states.store_card import DTYPES
 from keras_memvit.states.store_card import UnfinishedStore
 from keras_memvit.states.store_card import read_card
@@ -40,6 +44,7 @@ def precompute(
     path: str | os.PathLike,
     *,
     dtype: str = "bfloat16",
+    compute_dtype: str | None = None,
     views: int = 1,
     batch_size: int = 32,
     process: tuple[int, int] = (0, 1),
@@ -64,6 +69,9 @@ def precompute(
         path: folder of the store.
         dtype: `"bfloat16"` (default), `"float32"` at twice the size, or `"int8"`, with
             one scale a token, at half of it.
+        compute_dtype: None (default): the pass runs in the backbone's precision.
+            `"bfloat16"`, or `"auto"`: both are timed for a second, and the faster one
+            is taken and noted in the store (never for one of float32).
         views: int. Passes over the data, for data sets that augment at random;
             training takes them in turn, one an epoch. Defaults to `1`.
         batch_size: int. Images a step, for arrays. Defaults to `32`.
@@ -98,6 +106,7 @@ def precompute(
             "`views` must be at least 1 and `process` (index, count) with index < "
             f"count. Received: views={views}, process={process}"
         )
+    check_compute_dtype(compute_dtype, dtype, backbone)
     path = pathlib.Path(path)
     path.mkdir(parents=True, exist_ok=True)
     refuse_endless(dataset)
@@ -106,6 +115,7 @@ def precompute(
     arrays = isinstance(dataset, tuple)
     num_images = len(dataset[0]) if arrays else getattr(dataset, "num_images", None)
     writer = _Writer(backbone, path, dtype, views, process, verbose)
+    writer.claim(backbone, compute_dtype, batch_size)
     for view in range(views):
         if hasattr(dataset, "set_epoch"):  # its crops are another view's
             dataset.set_epoch(view)
@@ -120,7 +130,6 @@ def precompute(
 
 class _Writer:
     def __init__(self, backbone, path, dtype, views, process, verbose):
-        self.encoder = _StatesEncoder(backbone, dtype)
         self.path = path
         self.process = process
         self.verbose = verbose
@@ -138,20 +147,37 @@ class _Writer:
         self.image_bytes = math.prod(stored_shape(self.card)) * itemsize
         self.card["shard_size"] = max(SHARD_BYTES // self.image_bytes, 1)
         self.trust_former = True
-        with folder_locked(path):  # another process may finish this store meanwhile
-            self._claim()
 
-    def _claim(self):
+    def claim(self, backbone, compute_dtype, batch_size):
         """Makes the folder this store's, unless it is already."""
+        with folder_locked(self.path):  # other processes do the same
+            former = self._former()
+            if compute_dtype == "auto" and former is not None:
+                compute_dtype = former.get(COMPUTE)
+            elif compute_dtype == "auto":
+                dtype = self.card["dtype"]
+                compute_dtype = faster_dtype(backbone, dtype, batch_size)
+            if compute_dtype is not None:
+                self.card[COMPUTE] = compute_dtype
+                backbone = in_bfloat16(backbone)
+            self._claim(former)
+        self.encoder = StatesEncoder(backbone, self.card["dtype"])
+
+    def _former(self):
+        """The card of the store that is there; None where there is none to trust."""
         try:
-            found = read_card(self.path)
+            return read_card(self.path)
         except ValueError:  # damaged: what shards say of themselves counts
-            found, self.trust_former = None, False
+            self.trust_former = False
+            return None
+
+    def _claim(self, found):
         wanted = {**self.card, "images": found and found["images"]}
         if found is None:
             write_card(self.path, wanted)
         elif found != wanted:
-            differing = [k for k, v in wanted.items() if found.get(k) != v]
+            keys = wanted.keys() | found.keys()
+            differing = sorted(k for k in keys if found.get(k) != wanted.get(k))
             raise ValueError(
                 f"`path` holds another store, which differs in {differing}: choose an "
                 f"empty folder. Received: {self.path}"
@@ -258,22 +284,6 @@ class _Writer:
                 f"disk is left free); {num_images} images need {need / 1e9:.2f} GB "
                 f"as {self.card['dtype']}. Received: {self.path}"
             )
-
-
-class _StatesEncoder(keras.Model):
-    """Images to every layer's normed base tokens, `(B, L, T, D)`."""
-
-    def __init__(self, backbone, dtype):
-        super().__init__(name="states_encoder")
-        self.backbone = backbone
-        self.stored_dtype = "float32" if dtype == "int8" else dtype
-
-    def call(self, images):
-        states = [
-            ops.cast(base.normed, self.stored_dtype)
-            for _, base in self.backbone.base_layers(images)
-        ]
-        return ops.stack(states, axis=1)
 
 
 def _duration(seconds):
