@@ -48,7 +48,7 @@ def run_processes(code, backend, *arguments, count=2):
         A list of `(exit code, output)`. Where one has failed, the others have a minute
         to find out, then they are killed.
     """
-    ports = _free_ports(count)
+    ports = free_ports(count)
     together = {
         "WORLD_SIZE": str(count),
         "MASTER_ADDR": "127.0.0.1",
@@ -84,7 +84,8 @@ def _wait(processes):
         time.sleep(0.1)
 
 
-def _free_ports(count):
+def free_ports(count):
+    """A list of strings: ports of loopback that nobody listens on now."""
     sockets = [socket.socket() for _ in range(count)]
     for each in sockets:
         each.bind(("127.0.0.1", 0))

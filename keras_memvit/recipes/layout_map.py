@@ -13,7 +13,9 @@ SPLIT = {
 }
 
 
-def layout_map(device_mesh, axis="model"):
+def layout_map(
+    device_mesh: keras.distribution.DeviceMesh, axis: str = "model"
+) -> keras.distribution.LayoutMap:
     """Splits a frozen backbone over devices; tasks are whole on each.
 
     The projections of attention and of the feed-forward network, nearly all of a
@@ -34,13 +36,11 @@ def layout_map(device_mesh, axis="model"):
 
     Example:
 
-    ```python
-    mesh = keras.distribution.DeviceMesh((2, 4), ["batch", "model"])
-    keras.distribution.set_distribution(
-        keras.distribution.ModelParallel(
-            layout_map=keras_memvit.recipes.layout_map(mesh), batch_dim_name="batch"))
-    model = keras_memvit.build("dinov2_giant", {"digits": 10})
-    ```
+    >>> devices = ["cpu:0", "cpu:1"]
+    >>> mesh = keras.distribution.DeviceMesh((1, 2), ["batch", "model"], devices)
+    >>> layouts = keras_memvit.recipes.layout_map(mesh)
+    >>> layouts["block_0/mlp/expand/kernel"].axes
+    (None, 'model')
     """
     if axis not in device_mesh.axis_names:
         raise ValueError(

@@ -7,6 +7,8 @@ is summed, gathered or broadcast here by `torch.distributed`.
 
 import contextlib
 import contextvars
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,7 +17,7 @@ _TOGETHER = contextvars.ContextVar("keras_memvit_together", default=False)
 
 
 @contextlib.contextmanager
-def data_parallel(model):
+def data_parallel(model: Any) -> Iterator[None]:
     """Lets all processes of a torch job train one model, meanwhile.
 
     Every process runs the same program with examples of its own, and within this
@@ -33,6 +35,7 @@ def data_parallel(model):
     batches; `predict`, `save_task` and exports are each process's own.
 
     On JAX use `keras.distribution`, on TensorFlow `tf.distribute`.
+    `torchrun --nproc-per-node 2 train.py` starts the example in two processes.
 
     Args:
         model: a compiled `MemoryViT`, the same in all processes.
@@ -42,13 +45,15 @@ def data_parallel(model):
             group yet, the model is not compiled, or it is another one in another
             process.
 
-    Example, run as `torchrun --nproc-per-node 2 train.py`:
+    Example:
 
     ```python
-    torch.distributed.init_process_group("gloo")  # "nccl" on GPUs
-    rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    from torch import distributed
+
+    distributed.init_process_group("gloo")  # "nccl" on GPUs
+    rank, size = distributed.get_rank(), distributed.get_world_size()
     with keras_memvit.recipes.data_parallel(model):
-        model.fit(images[rank::size], labels[rank::size], epochs=5)
+        model.fit(images[rank::size], digit_labels[rank::size], epochs=2)
     ```
     """
     _check(model)
