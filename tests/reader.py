@@ -1,11 +1,28 @@
 """What pages and docstrings take for granted: a reader's data and models."""
 
+import contextlib
 import types
 
 import keras
 import numpy as np
+import pytest
+from processes import free_ports
 
 import keras_memvit
+
+
+@contextlib.contextmanager
+def as_torchrun():
+    """What `torchrun --nproc-per-node 1` has set, and no process group afterwards."""
+    import torch.distributed
+
+    with pytest.MonkeyPatch.context() as patch:
+        found = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+        for name, value in {**found, "MASTER_PORT": free_ports(1)[0]}.items():
+            patch.setenv(name, value)
+        yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def what_a_reader_has(backbone, images):

@@ -13,6 +13,7 @@ import pytest
 from conftest import make_backbone
 from PIL import Image
 from public_names import public_objects
+from reader import as_torchrun
 from reader import what_a_reader_has
 
 import keras_memvit
@@ -217,4 +218,5 @@ def test_the_example_runs(name, desk, monkeypatch, tmp_path, request):
     # A reader's `learn` and `sweep` try more; what takes time here is compiling.
     monkeypatch.setattr(candidates, "AUTO", candidates.AUTO[:1])
     monkeypatch.setattr(readout_names, "_READOUTS", readout_names.known_readouts())
-    exec(compile(code, name, "exec"), scope)
+    with as_torchrun():
+        exec(compile(code, name, "exec"), scope)

@@ -1,5 +1,6 @@
 """The README and the pages in `docs/`: their code runs, their links lead somewhere."""
 
+import contextlib
 import operator
 import pathlib
 import re
@@ -7,6 +8,7 @@ import sys
 
 import keras
 import pytest
+from reader import as_torchrun
 from reader import what_a_reader_has
 
 import keras_memvit
@@ -40,8 +42,10 @@ def test_code_runs(page, backbone, images, monkeypatch, tmp_path):
     hub, scope = what_a_reader_has(backbone, images)
     monkeypatch.setitem(sys.modules, "keras_hub", hub)
     monkeypatch.chdir(tmp_path)
-    for code in CODE[page]:
-        exec(compile(code, str(page), "exec"), scope)
+    torch_is_there = keras.backend.backend() == "torch"
+    with as_torchrun() if torch_is_there else contextlib.nullcontext():
+        for code in CODE[page]:
+            exec(compile(code, str(page), "exec"), scope)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -7,6 +7,7 @@ from keras_memvit.recipes.candidates import Candidate
 from keras_memvit.recipes.few_shot import few_shot
 from keras_memvit.recipes.few_shot_result import FewShotResult
 from keras_memvit.recipes.fixed import fixed
+from keras_memvit.recipes.layout_map import layout_map
 from keras_memvit.recipes.learn import learn
 from keras_memvit.recipes.learn_result import LearnResult
 from keras_memvit.recipes.resume import resume
@@ -17,6 +18,7 @@ from keras_memvit.training.early_stopping import TaskEarlyStopping
 from keras_memvit.training.schedules import WarmupCosine
 from keras_memvit.training.schedules import adamw_optimizer
 from keras_memvit.training.schedules import paper_optimizer
+from keras_memvit.training.torch_processes import data_parallel
 
 __all__ = [
     "Candidate",
@@ -27,8 +29,10 @@ __all__ = [
     "WarmupCosine",
     "adamw_optimizer",
     "baseline",
+    "data_parallel",
     "few_shot",
     "fixed",
+    "layout_map",
     "learn",
     "paper_optimizer",
     "resume",

@@ -9,7 +9,7 @@ from keras_memvit.training.kinds import kind_of
 from keras_memvit.training.labels import split_labels
 from keras_memvit.training.losses import get_loss
 from keras_memvit.training.metrics import get_metric
-from keras_memvit.training.tensorflow_execution import sum_of_replicas
+from keras_memvit.training.replicas import sum_of_replicas
 
 AUTO = "auto"
 
@@ -88,8 +88,9 @@ class TaskObjective:
         self.loss_tracker.update_state(
             total / self._divisor(count, weights), sample_weight=count
         )
-        # The mean is over all replicas' examples, whose gradients are summed.
-        loss = total / self._divisor(sum_of_replicas(count), sum_of_replicas(weights))
+        if training:  # the mean over all replicas' examples: gradients are summed
+            count, weights = sum_of_replicas([count, weights])
+        loss = total / self._divisor(count, weights)
         loss = loss * self.loss_weight
         if training and self.loss_scaling is not None:
             loss = self.loss_scaling(loss)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_memvit.training.store_inputs import is_store
+from keras_memvit.training.torch_processes import of_all_processes
 
 MAX_BATCHES = 64  # of a data set that are looked at; more while a task has no label
 MOST_BATCHES = 1024
@@ -90,6 +91,8 @@ class StandardizesTargets:
                 values[name].append(keras.ops.convert_to_numpy(labels[name]))
             if number >= MAX_BATCHES and all(values.values()):
                 break
+        found = of_all_processes(values)
+        values = {name: sum((own[name] for own in found), []) for name in names}
         self.standardize_targets(
             {name: np.concatenate(parts) for name, parts in values.items() if parts}
         )

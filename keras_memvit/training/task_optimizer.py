@@ -10,12 +10,12 @@ from keras_memvit.training.loss_scales import GROWTH_STEPS
 from keras_memvit.training.loss_scales import LossScales
 from keras_memvit.training.optimizer_state import load_state
 from keras_memvit.training.optimizer_state import save_state
+from keras_memvit.training.replicas import sum_of_replicas
 from keras_memvit.training.step_plan import labelled_tasks
 from keras_memvit.training.stopping_state import StoppingState
 from keras_memvit.training.task_clone import clone_for_task
 from keras_memvit.training.tensorflow_execution import eagerly
 from keras_memvit.training.tensorflow_execution import restore_unless
-from keras_memvit.training.tensorflow_execution import sum_of_replicas
 
 
 @keras.saving.register_keras_serializable(package="keras_memvit")
@@ -39,8 +39,9 @@ class TaskOptimizer(keras.optimizers.Optimizer):
     (whose settings it takes), each task's loss is scaled by a dynamic scale of
     its own, see `LossScales`. Losses of `add_loss` belong to no task and are not.
 
-    On TensorFlow's replicas (`tf.distribute`) gradients are summed before all this,
-    and a task takes a step where any replica has labels for it.
+    On TensorFlow's replicas (`tf.distribute`) and in torch's processes
+    (`data_parallel`) gradients are summed before all this, and a task takes a step
+    where any replica has labels for it.
 
     `MemoryViT.compile` makes it; given one, it wraps the `inner_optimizer` anew:
     slots start afresh, `iterations` go on.

@@ -11,12 +11,16 @@ from keras_memvit.training.labels import labels_by_task
 from keras_memvit.training.loops import TaskLoops
 from keras_memvit.training.objectives import build_objectives
 from keras_memvit.training.portable_config import portable_optimizers
+from keras_memvit.training.replicas import sum_of_replicas
 from keras_memvit.training.schedules import paper_optimizer
 from keras_memvit.training.step_plan import labelled_step
 from keras_memvit.training.step_plan import planned
 from keras_memvit.training.target_statistics import StandardizesTargets
 from keras_memvit.training.task_optimizer import TaskOptimizer
 from keras_memvit.training.task_updates import UpdatesTasksApart
+from keras_memvit.training.torch_processes import labelled_by_all
+from keras_memvit.training.torch_processes import num_processes
+from keras_memvit.training.torch_processes import summed
 
 AUTO = "auto"
 ADDED_LOSS = "added_loss"  # the mean of `add_loss`, part of "loss"
@@ -151,6 +155,11 @@ class TaskTrainer(
         hidden = self._hidden_metrics()
         return {name: value for name, value in result.items() if name not in hidden}
 
+    def _get_metrics_result_or_logs(self, logs):
+        # What Keras' loops ask at the end of an epoch or of `evaluate`.
+        with summed(self.metrics):
+            return super()._get_metrics_result_or_logs(logs)
+
     def _hidden_metrics(self):
         hidden = {o.label_errors.name for o in self.objectives.values()}
         if len(self.objectives) == 1:
@@ -162,6 +171,8 @@ class TaskTrainer(
     ):
         """Sum over tasks of their weighted losses, each over its labelled examples."""
         labels = self._labels_by_task(y)
+        if training:
+            labels = labelled_by_all(labels, self.specs)
         weights = self._sample_weights(sample_weight)
         losses = [
             self.objectives[name].compute_loss(
@@ -179,7 +190,8 @@ class TaskTrainer(
         added = [keras.ops.sum(keras.ops.cast(x, "float32")) for x in self.losses]
         if added:
             self._added_loss.update_state(sum(added[1:], added[0]))
-        added = [self._aggregate_additional_loss(loss) for loss in added]
+        share = 1 / num_processes()
+        added = [share * self._aggregate_additional_loss(loss) for loss in added]
         return sum([*losses[1:], *added], losses[0])
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
@@ -191,7 +203,7 @@ class TaskTrainer(
 
     def train_step(self, *args):
         x, y, _ = keras.utils.unpack_x_y_sample_weight(args[-1])
-        labels = self._labels_by_task(y)
+        labels = labelled_by_all(self._labels_by_task(y), self.specs)
         with (
             self._computing_labelled(labels),
             labelled_step(self.optimizer, self._labelled(labels)),
@@ -224,7 +236,7 @@ class TaskTrainer(
     def raise_label_errors(self):
         """Raises if labels out of range were met since this was asked last."""
         found = {
-            name: int(objective.label_errors.result())
+            name: int(sum_of_replicas(objective.label_errors.result()))
             for name, objective in self.objectives.items()
         }
         for name, count in found.items():
