@@ -10,6 +10,8 @@ from keras_memvit.training.loss_scales import GROWTH_STEPS
 from keras_memvit.training.loss_scales import LossScales
 from keras_memvit.training.optimizer_state import load_state
 from keras_memvit.training.optimizer_state import save_state
+from keras_memvit.training.optimizer_tasks import check_wrappable
+from keras_memvit.training.optimizer_tasks import rates_of
 from keras_memvit.training.replicas import sum_of_replicas
 from keras_memvit.training.step_plan import labelled_tasks
 from keras_memvit.training.stopping_state import StoppingState
@@ -75,7 +77,7 @@ class TaskOptimizer(keras.optimizers.Optimizer):
         dynamic_growth_steps=GROWTH_STEPS,
         name=None,
     ):
-        _check(inner_optimizer)
+        check_wrappable(inner_optimizer)
         super().__init__(learning_rate=0.0, name=name)
         self.inner_optimizer = inner_optimizer
         if isinstance(inner_optimizer, keras.optimizers.LossScaleOptimizer):
@@ -128,7 +130,7 @@ class TaskOptimizer(keras.optimizers.Optimizer):
         self.inner = types.MappingProxyType(
             {
                 task: clone_for_task(base, task, pairs)
-                for task, pairs in self._rates_of(variables).items()
+                for task, pairs in rates_of(self._rates, variables).items()
             }
         )
         self.finished = self.add_variable(
@@ -283,39 +285,9 @@ class TaskOptimizer(keras.optimizers.Optimizer):
         )
         return cls(**config)
 
-    def _rates_of(self, variables):
-        """The given variables with their factors, by task, in the given order."""
-        owners = {
-            id(variable): (task, factor)
-            for task, pairs in self._rates.items()
-            for variable, factor in pairs
-        }
-        strays = [v.path for v in variables if id(v) not in owners]
-        if strays:
-            raise ValueError(
-                "`variables` must be those of the tasks that the optimiser was made "
-                f"for, {list(self._rates)}. Received also: {strays}"
-            )
-        rates = {}
-        for variable in variables:
-            task, factor = owners[id(variable)]
-            rates.setdefault(task, []).append((variable, factor))
-        return rates
-
 
 def _unshare(variables):
     """Variables that hold an average's own buffer would fail the next fit on JAX."""
     if keras.backend.backend() == "jax":
         for variable in variables:
             variable.assign(ops.copy(variable))
-
-
-def _check(optimizer):
-    """Refuses what has no single learning rate, and double wrapping."""
-    wrapped = isinstance(optimizer, TaskOptimizer) or hasattr(optimizer, "optimizers")
-    if wrapped or not isinstance(optimizer, keras.optimizers.Optimizer):
-        raise ValueError(
-            "`optimizer` must be a `keras.optimizers.Optimizer` with one learning "
-            "rate; `learning_rate_multipliers` sets rates by group of variables. "
-            f"Received: {type(optimizer).__name__}"
-        )
