@@ -88,7 +88,7 @@ def precompute(
     digits.fit(store, epochs=50)
     ```
     """
-    backbone = model if isinstance(model, ViTBackbone) else _backbone(model)
+    backbone = model if isinstance(model, ViTBackbone) else check_backbone(model)
     if dtype not in DTYPES:
         raise ValueError(
             f"`dtype` must be one of {list(DTYPES)}. Received: dtype={dtype!r}"
@@ -106,6 +106,8 @@ def precompute(
     arrays = isinstance(dataset, tuple)
     num_images = len(dataset[0]) if arrays else getattr(dataset, "num_images", None)
     writer = _Writer(backbone, path, dtype, views, process, verbose)
+    if hasattr(dataset, "only") and views == 1:  # what is there already is not read
+        dataset = dataset.only(writer.computes)
     for view in range(views):
         if hasattr(dataset, "set_epoch"):  # its crops are another view's
             dataset.set_epoch(view)
@@ -138,6 +140,7 @@ class _Writer:
         self.image_bytes = math.prod(stored_shape(self.card)) * itemsize
         self.card["shard_size"] = max(SHARD_BYTES // self.image_bytes, 1)
         self.trust_former = True
+        self.intact = {}  # (view, number) -> whether this call found it so
         with folder_locked(path):  # another process may finish this store meanwhile
             self._claim()
 
@@ -159,6 +162,18 @@ class _Writer:
 
     def _shard(self, view, number):
         return Shard(self.path, view, number, self.card, self.trust_former)
+
+    def computes(self, image):
+        """Whether the states of an image of the first view are to be computed."""
+        number = image // self.card["shard_size"]
+        index, count = self.process
+        return number % count == index and not self._is_intact(0, number)
+
+    def _is_intact(self, view, number):
+        """Looked at once: who has not read its images cannot compute it later."""
+        if (view, number) not in self.intact:
+            self.intact[view, number] = self._shard(view, number).is_intact()
+        return self.intact[view, number]
 
     def write_view(self, view, batches, num_images):
         """Writes the shards of one pass that are not there yet."""
@@ -203,7 +218,7 @@ class _Writer:
         shard = self._shard(view, number)
         if number % count != index:
             return progress.add(sum(map(len, images)))
-        intact = shard.is_intact()
+        intact = self._is_intact(view, number)
         if view:  # its images come with the labels of the first pass
             require_labels(self._shard(0, number), stack_targets(targets))
         if intact:
@@ -281,7 +296,8 @@ def _duration(seconds):
     return str(datetime.timedelta(seconds=seconds))
 
 
-def _backbone(model):
+def check_backbone(model):
+    """The backbone of a model whose base tokens no task changes."""
     if getattr(model, "attention", None) != "masked":
         raise ValueError(
             "`model` must be a MemoryViT with masked attention, since an unmasked "
