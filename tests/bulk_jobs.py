@@ -1,13 +1,16 @@
 """Bulk work in a process of its own, which a test may kill.
 
-    python bulk_jobs.py predict|precompute FOLDER
+    python bulk_jobs.py predict|precompute|examples|serve FOLDER
 
-runs it on a Ray of two CPUs, and prints what it gave as JSON.
+runs it on a Ray of two CPUs, and prints what it gave as JSON; `serve` ends with its
+standard input.
 """
 
+import inspect
 import json
 import os
 import pathlib
+import re
 import sys
 import warnings
 
@@ -45,6 +48,40 @@ def precompute(folder):
         folder / "photos", make_model(), folder / "out", dtype="float32", batch_size=4
     )
     return store.num_images
+
+
+def examples(folder):
+    """The docstrings' own, of small pictures and models."""
+    os.chdir(folder)
+    model = make_model()
+    model.save("people.keras")
+    digits = keras_memvit.build(model.backbone, {"digits": 2})
+    digits.compile()
+    scope = {"keras_memvit": keras_memvit, "backbone": model.backbone, "digits": digits}
+    for function in ("predict_folder", "precompute_folder"):
+        text = inspect.getdoc(getattr(keras_memvit.data, function))
+        exec(re.search(r"```python\n(.*?)```", text, re.S).group(1), scope)
+    return [len(scope["broken"]), scope["store"].num_images]
+
+
+def serve(folder):
+    """Two replicas on a free port, which is printed."""
+    import socket
+
+    from ray import serve
+
+    from keras_memvit.serving.ray_app import build_app
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = {"directory": folder / "tasks", "backbone": folder / "preset"}
+    words |= {"num_replicas": 2, "num_cpus": 0.5, "max_delay_ms": 1}
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    serve.run(build_app({name: str(word) for name, word in words.items()}))
+    print(port, flush=True)
+    sys.stdin.read()
+    serve.shutdown()
 
 
 def start_ray():

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 from bulk_jobs import OPTIONS
 from bulk_jobs import make_model
+from conftest import randomize
 from PIL import Image
 from processes import TESTS
+from server_client import ask
+from server_client import base64_of
 
 import keras_memvit
 from keras_memvit.data import answers
@@ -60,6 +63,7 @@ def start():
         job = subprocess.Popen(
             [sys.executable, TESTS / "bulk_jobs.py", verb, folder],
             env={**os.environ, **paths},
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -171,3 +175,60 @@ def test_a_killed_job_goes_on(verb, folder, start):
     check(folder, result)
     after = parts(folder, pattern)
     assert before.items() <= after.items()  # what was done is not done again
+
+
+def test_the_docstrings_examples_run(folder, start):
+    for file in sorted((folder / "photos").rglob("[0-9]*.png"))[8:-8]:
+        file.unlink()
+    assert finish(start("examples", folder)) == [2, 16]
+
+
+def test_ray_serve_answers_and_takes_new_files(folder, images, start):
+    keras_hub = pytest.importorskip("keras_hub")
+    shape = {"image_shape": (32, 32, 3), "patch_size": 16, "num_layers": 1}
+    source = keras_hub.models.ViTBackbone(
+        num_heads=2, hidden_dim=16, mlp_dim=32, **shape
+    )
+    randomize(source).save_to_preset(str(folder / "preset"))
+    model = keras_memvit.build(source, {"birds": 3, "late": 4})
+    images = images[:2, :, :32]
+    expected = model.predict(images, verbose=0)
+    (folder / "tasks").mkdir()
+
+    def save(name):
+        path = folder / "tasks" / f"{name}.safetensors"
+        keras_memvit.save_task(model, name, path)
+
+    save("birds")
+    job = start("serve", folder)
+    line = job.stdout.readline()
+    assert line.strip(), job.communicate()[1][-5000:]
+    port = int(line)
+    replicas = [line for _, line in descendants(job.pid) if "ServeReplica" in line]
+    assert len(replicas) == 2
+
+    def infer(name):
+        data = [base64_of(image) for image in images]
+        tensor = {"name": "image_bytes", "shape": [2], "datatype": "BYTES"}
+        body = {"inputs": [tensor | {"data": data}], "outputs": [{"name": "logits"}]}
+        status, found, _ = ask(port, "POST", f"/v2/models/{name}/infer", body)
+        return status == 200 and found["outputs"][0]["data"]
+
+    def both_answer(name):
+        """Each of 32 requests goes to one of the two at random."""
+        for _ in range(32):
+            found = infer(name)
+            if found is False:
+                return False
+            np.testing.assert_allclose(
+                np.reshape(found, (2, -1)), expected[name], rtol=1e-4, atol=1e-4
+            )
+        return True
+
+    assert both_answer("birds")
+    assert not infer("late")
+    save("late")
+    time.sleep(5)
+    assert both_answer("late")
+    job.communicate("", timeout=KILLED)
+    assert job.returncode == 0

@@ -68,9 +68,9 @@ def precompute_folder(
 
     Example:
 
-    ```py
-    store = keras_memvit.data.precompute_folder("photos/train", backbone, "states")
-    digits.fit(store, epochs=50)
+    ```python
+    store = keras_memvit.data.precompute_folder("photos", backbone, "states")
+    digits.fit(store, epochs=5)
     ```
     """
     source = pathlib.Path(os.path.abspath(os.path.expanduser(source)))

@@ -85,7 +85,7 @@ def predict_folder(
 
     Example:
 
-    ```py
+    ```python
     broken = keras_memvit.data.predict_folder("photos", "people.keras", "answers")
     ```
     """
