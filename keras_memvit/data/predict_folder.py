@@ -15,6 +15,7 @@ from keras_memvit.data.bulk.answerer import Answerer
 from keras_memvit.data.bulk.cluster import connect
 from keras_memvit.data.bulk.cluster import count_workers
 from keras_memvit.data.bulk.cluster import worker_options
+from keras_memvit.data.bulk.unit_pictures import PARQUET_COLUMN
 from keras_memvit.data.bulk.units import Source
 from keras_memvit.data.bulk.units import name_of
 from keras_memvit.files.atomic import open_whole
@@ -103,7 +104,8 @@ def predict_folder(
     with folder_locked(output):  # another call on it comes first
         _claim(output, {"model": _digest(model), "top": top, "columns": columns})
         done = {path.stem for path in answers.glob("*.parquet")}
-        units = list(found.units(shard_size, _answered(answers)))
+        needed = [image_column or PARQUET_COLUMN, *filter(None, [key_column])]
+        units = list(found.units(shard_size, _answered(answers), needed))
         units = [unit for unit in units if name_of(unit) not in done]
         if units:
             with scratch_folder(output) as scratch:

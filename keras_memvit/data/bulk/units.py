@@ -63,12 +63,16 @@ class Source:
                 f"Received: {path}, which does not exist"
             )
 
-    def units(self, size, answered=()):
+    def units(self, size, answered=(), columns=()):
         """Units of about `size` pictures.
 
         Args:
             size: int.
             answered: names of image files that need no answer any more.
+            columns: names of columns that Parquet files must have.
+
+        Raises:
+            ValueError: if one has not.
         """
         for start in range(0, len(self.files), size):
             own = map(str, self.files[start : start + size])
@@ -77,7 +81,7 @@ class Source:
                 yield {"files": own}
         for path in self.records:
             if ".parquet" in path.name:
-                yield from _parquet_units(path, size)
+                yield from _parquet_units(path, size, columns)
             else:
                 yield {"tfrecord": str(path)}
 
@@ -90,7 +94,7 @@ def is_records(path):
     )
 
 
-def _parquet_units(path, size):
+def _parquet_units(path, size, columns):
     """Consecutive row groups, until there are `size` rows."""
     import_pyarrow()
     from pyarrow import parquet
@@ -98,10 +102,16 @@ def _parquet_units(path, size):
     try:
         with parquet.ParquetFile(path) as file:
             found = file.metadata
+            names = set(file.schema_arrow.names)
             rows = [found.row_group(i).num_rows for i in range(found.num_row_groups)]
     except (OSError, ValueError):  # its worker says so
         yield {"parquet": str(path), "row_groups": None, "start": 0}
         return
+    if not names.issuperset(columns):
+        raise ValueError(
+            "`image_column` and `key_column` must be columns of every Parquet file. "
+            f"Received: {list(columns)}, and {path} with {sorted(names)}"
+        )
     groups, held, start = [], 0, 0
     for group, count in enumerate(rows):
         groups.append(group)
