@@ -177,6 +177,24 @@ def test_a_killed_job_goes_on(verb, folder, start):
     assert before.items() <= after.items()  # what was done is not done again
 
 
+def test_the_deployment_file_is_an_application():
+    yaml = pytest.importorskip("yaml")
+    from ray.serve.schema import ServeDeploySchema
+
+    from keras_memvit.serving.ray_app import _read
+
+    root = pathlib.Path(__file__).resolve().parents[1]
+    file = root / "examples" / "deploy" / "ray_serve.yaml"
+    (application,) = ServeDeploySchema(**yaml.safe_load(file.read_text())).applications
+    assert application.import_path == "keras_memvit.serving.ray_app:build_app"
+    options, settings = _read(dict(application.args))
+    assert (options.max_replicas, settings.max_batch, settings.watch) == (8, 16, True)
+    with pytest.raises(ValueError, match=r"Received: \['max_bath'\]"):
+        _read(application.args | {"max_bath": 1})
+    with pytest.raises(ValueError, match="num_cpus: Input should be a valid number"):
+        _read(application.args | {"num_cpus": "many"})
+
+
 def test_the_docstrings_examples_run(folder, start):
     for file in sorted((folder / "photos").rglob("[0-9]*.png"))[8:-8]:
         file.unlink()
