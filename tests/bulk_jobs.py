@@ -27,6 +27,7 @@ SPECS = [
     TaskSpec("birds", 3, class_names=["owl", "tit", "wren"]),
     TaskSpec("number", 2, kind="regression"),
 ]
+RESULT = "result: "
 OPTIONS = {"top": 3, "batch_size": 4, "shard_size": 4}
 
 
@@ -89,6 +90,7 @@ def start_ray():
     import ray
 
     ray.init(
+        address="local",
         num_cpus=2,
         include_dashboard=False,
         log_to_driver=False,
@@ -103,4 +105,5 @@ def _four_images_a_shard():
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # Ray's own
     start_ray()
-    print(json.dumps(globals()[sys.argv[1]](pathlib.Path(sys.argv[2]))))
+    found = globals()[sys.argv[1]](pathlib.Path(sys.argv[2]))
+    print(RESULT + json.dumps(found))  # Ray prints lines of its own

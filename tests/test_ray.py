@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 from bulk_jobs import OPTIONS
+from bulk_jobs import RESULT
 from bulk_jobs import make_model
 from conftest import randomize
 from PIL import Image
@@ -80,7 +81,8 @@ def start():
 def finish(job):
     output, errors = job.communicate(timeout=KILLED)
     assert job.returncode == 0, errors[-5000:]
-    return json.loads(output.splitlines()[-1])
+    (line,) = [line for line in output.splitlines() if line.startswith(RESULT)]
+    return json.loads(line.removeprefix(RESULT))
 
 
 def wait_for(condition, job):
@@ -219,9 +221,9 @@ def test_ray_serve_answers_and_takes_new_files(folder, images, start):
 
     save("birds")
     job = start("serve", folder)
-    line = job.stdout.readline()
-    assert line.strip(), job.communicate()[1][-5000:]
-    port = int(line)
+    port = next((line for line in job.stdout if line.strip().isdigit()), None)
+    assert port, job.communicate()[1][-5000:]
+    port = int(port)
     replicas = [line for _, line in descendants(job.pid) if "ServeReplica" in line]
     assert len(replicas) == 2
 
