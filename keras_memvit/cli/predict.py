@@ -10,14 +10,14 @@ from rich.progress import Progress
 
 from keras_memvit.cli import console
 from keras_memvit.cli.answers import check_suffix
-from keras_memvit.cli.answers import error_rows
-from keras_memvit.cli.answers import rows_of
 from keras_memvit.cli.answers import write_rows
 from keras_memvit.cli.options import Backbone
 from keras_memvit.cli.picture_files import batches
 from keras_memvit.cli.picture_files import find_pictures
 from keras_memvit.cli.task_files import is_tasks
 from keras_memvit.cli.task_files import load
+from keras_memvit.data.answers import error_rows
+from keras_memvit.data.answers import rows_of
 
 Names = Annotated[
     list[str],

@@ -1,7 +1,7 @@
 """Data: labelled images from anywhere, checks of them, mixtures of data sets.
 
-Imports `training` for labels and `backbones` for checks; Pillow, TFDS and
-scikit-learn where they are used.
+Imports `training` for labels, `backbones` for checks, `models` and `states` for bulk
+work; Pillow, TFDS, scikit-learn and Ray where they are used.
 """
 
 from keras_memvit.data.checks import DataCheck
@@ -11,6 +11,8 @@ from keras_memvit.data.load import LabelledImages
 from keras_memvit.data.load import load
 from keras_memvit.data.mixture import TaskMixture
 from keras_memvit.data.mixture import mix
+from keras_memvit.data.precompute_folder import precompute_folder
+from keras_memvit.data.predict_folder import predict_folder
 
 __all__ = [
     "DataCheck",
@@ -20,4 +22,6 @@ __all__ = [
     "check",
     "load",
     "mix",
+    "precompute_folder",
+    "predict_folder",
 ]

@@ -23,17 +23,19 @@ class ImageFile:
         return read_image(self.path)
 
 
-def from_folder(folder):
+def from_folder(folder, look=None):
     """`(train, validation or None, class names, skipped)`; see `load`.
 
     Args:
         folder: a `pathlib.Path` of class folders, or of parts of such.
+        look: optional function in place of `defects`.
     """
+    look = look or defects
     classes, train, validation, left_out = find_parts(folder)
     if classes is not None:
-        found, skipped = _readable(classes)
+        found, skipped = _readable(classes, look)
         return _examples(found, list(found)), None, _names(found), skipped
-    parts = [_readable(train), _readable(validation)]
+    parts = [_readable(train, look), _readable(validation, look)]
     strange = sorted(set(parts[1][0]) - set(parts[0][0]))
     if strange:
         raise ValueError(
@@ -58,14 +60,14 @@ def _examples(found, names):
     ]
 
 
-def _readable(folder):
+def _readable(folder, look):
     """Class names to the readable images below each, and what was left out."""
     folders, files, others = list_folder(folder)
     others += [(str(file), "in no class folder") for file in files]
     classes = {path.name: FileTree(path) for path in folders}
     _refuse_shared(classes)
     files = [file for tree in classes.values() for file in tree.files]
-    reasons = defects(files)
+    reasons = look(files)
     skipped = [(str(file), reason) for file, reason in reasons.items() if reason]
     good = {}
     for path in folders:

@@ -16,8 +16,8 @@ from keras_memvit.recipes.few_shot_training import TRAINED
 from keras_memvit.recipes.few_shot_training import EpisodeTrainer
 from keras_memvit.recipes.mutual import FrozenReads
 from keras_memvit.recipes.mutual import mutual_scores
+from keras_memvit.states.precompute import precompute
 from keras_memvit.states.store import StateStore
-from keras_memvit.states.writer import precompute
 
 METHODS = ("mean", "ridge", "mutual", "memory", "side")
 CLOSED_FORM = ("mean", "ridge")  # in all episodes

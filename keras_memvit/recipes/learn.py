@@ -37,7 +37,7 @@ from keras_memvit.recipes.ridge_head import RidgeHead
 from keras_memvit.recipes.task_name import task_name
 from keras_memvit.recipes.trials import Trials
 from keras_memvit.recipes.trials import train
-from keras_memvit.states.writer import precompute
+from keras_memvit.states.precompute import precompute
 
 BATCH_SIZE = 32
 

@@ -1,35 +1,26 @@
-"""`precompute`: one pass of the frozen backbone over the data, kept."""
+"""What writes a store: shard by shard, each whole or not there."""
 
 import datetime
 import math
-import os
-import pathlib
 import shutil
 import time
-from typing import Any
 
 import keras
 import numpy as np
 
-from keras_memvit.backbones.vit_backbone import ViTBackbone
 from keras_memvit.files.locks import folder_locked
 from keras_memvit.layers.image_scale import scaled_batch
 from keras_memvit.layers.image_scale import warn_of_scale
-from keras_memvit.states.compute_dtype import check_compute_dtype
 from keras_memvit.states.compute_dtype import faster_dtype
 from keras_memvit.states.compute_dtype import in_bfloat16
 from keras_memvit.states.image_order import ImageOrder
 from keras_memvit.states.int8 import to_int8
-from keras_memvit.states.passes import batches_of
-from keras_memvit.states.passes import refuse_endless
 from keras_memvit.states.passes import require_labels
 from keras_memvit.states.shards import Shard
 from keras_memvit.states.shards import stack_targets
 from keras_memvit.states.states_encoder import StatesEncoder
-from keras_memvit.states.store import StateStore
 from keras_memvit.states.store_card import COMPUTE
 from keras_memvit.states.store_card import DTYPES
-from keras_memvit.states.store_card import UnfinishedStore
 from keras_memvit.states.store_card import read_card
 from keras_memvit.states.store_card import stored_shape
 from keras_memvit.states.store_card import write_card
@@ -38,97 +29,7 @@ SHARD_BYTES = 1 << 28
 SPARE = 0.05  # the share of the disk that is left free
 
 
-def precompute(
-    model: keras.Model,
-    dataset: Any,
-    path: str | os.PathLike,
-    *,
-    dtype: str = "bfloat16",
-    compute_dtype: str | None = None,
-    views: int = 1,
-    batch_size: int = 32,
-    process: tuple[int, int] = (0, 1),
-    verbose: int = 1,
-) -> StateStore | None:
-    """Computes the frozen states of a data set once, for any number of trainings.
-
-    Under the mask the base stream depends on the image alone. Each layer's
-    base tokens after its first norm are stored, `L * T * D` numbers an image;
-    `fit`, `evaluate` and `predict` take the store in place of images, and no
-    step runs the backbone. The norm's output is stored because it is half of
-    keys and values, and a few queries attend to it without projecting it.
-
-    Called again on a folder, it goes on where it stopped: whole shards are
-    kept, those whose checksum does not hold are computed again.
-
-    Args:
-        model: a `MemoryViT` with masked attention, or a `ViTBackbone`.
-        dataset: NumPy arrays `(x, y)` or `(x, y, sample_weight)`, or a data set
-            of such batches, the same in every call and each pass in the same
-            order (what augments at random may give other images).
-        path: folder of the store.
-        dtype: `"bfloat16"` (default), `"float32"` at twice the size, or `"int8"`, with
-            one scale a token, at half of it.
-        compute_dtype: None (default): the pass runs in the backbone's precision.
-            `"bfloat16"`, or `"auto"`: both are timed for a second, and the faster one
-            is taken and noted in the store (never for one of float32).
-        views: int. Passes over the data, for data sets that augment at random;
-            training takes them in turn, one an epoch. Defaults to `1`.
-        batch_size: int. Images a step, for arrays. Defaults to `32`.
-        process: `(index, count)`: where several processes write one store,
-            which shards this one writes. Defaults to all.
-        verbose: int. 0 = silent; otherwise a progress bar, and up front the
-            size and an estimate of the time for arrays.
-
-    Returns:
-        A `StateStore`; None where other processes have not finished yet.
-
-    Raises:
-        ValueError: if an argument is not as above, the data set has no end, or
-            other labels or the images in another order in a later pass, or the
-            folder holds the store of another backbone, type or labels.
-        OSError: if the disk has no room for it.
-
-    Example:
-
-    ```python
-    store = keras_memvit.precompute(digits, (train_images, train_labels), "states")
-    digits.fit(store, epochs=50)
-    ```
-    """
-    backbone = model if isinstance(model, ViTBackbone) else _backbone(model)
-    if dtype not in DTYPES:
-        raise ValueError(
-            f"`dtype` must be one of {list(DTYPES)}. Received: dtype={dtype!r}"
-        )
-    if views < 1 or not 0 <= process[0] < process[1]:
-        raise ValueError(
-            "`views` must be at least 1 and `process` (index, count) with index < "
-            f"count. Received: views={views}, process={process}"
-        )
-    check_compute_dtype(compute_dtype, dtype, backbone)
-    path = pathlib.Path(path)
-    path.mkdir(parents=True, exist_ok=True)
-    refuse_endless(dataset)
-    if hasattr(dataset, "ordered"):  # views must agree on what is where
-        dataset = dataset.ordered(dataset.augment)
-    arrays = isinstance(dataset, tuple)
-    num_images = len(dataset[0]) if arrays else getattr(dataset, "num_images", None)
-    writer = _Writer(backbone, path, dtype, views, process, verbose)
-    writer.claim(backbone, compute_dtype, batch_size)
-    for view in range(views):
-        if hasattr(dataset, "set_epoch"):  # its crops are another view's
-            dataset.set_epoch(view)
-        writer.write_view(view, batches_of(dataset, batch_size), num_images)
-    try:
-        return StateStore(path)
-    except UnfinishedStore:
-        if process[1] == 1:
-            raise
-        return None
-
-
-class _Writer:
+class StoreWriter:
     def __init__(self, backbone, path, dtype, views, process, verbose):
         self.path = path
         self.process = process
@@ -147,6 +48,7 @@ class _Writer:
         self.image_bytes = math.prod(stored_shape(self.card)) * itemsize
         self.card["shard_size"] = max(SHARD_BYTES // self.image_bytes, 1)
         self.trust_former = True
+        self.intact = {}  # (view, number) -> whether this call found it so
 
     def claim(self, backbone, compute_dtype, batch_size):
         """Makes the folder this store's, unless it is already."""
@@ -185,6 +87,18 @@ class _Writer:
 
     def _shard(self, view, number):
         return Shard(self.path, view, number, self.card, self.trust_former)
+
+    def computes(self, image):
+        """Whether the states of an image of the first view are to be computed."""
+        number = image // self.card["shard_size"]
+        index, count = self.process
+        return number % count == index and not self._is_intact(0, number)
+
+    def _is_intact(self, view, number):
+        """Looked at once: who has not read its images cannot compute it later."""
+        if (view, number) not in self.intact:
+            self.intact[view, number] = self._shard(view, number).is_intact()
+        return self.intact[view, number]
 
     def write_view(self, view, batches, num_images):
         """Writes the shards of one pass that are not there yet."""
@@ -229,7 +143,7 @@ class _Writer:
         shard = self._shard(view, number)
         if number % count != index:
             return progress.add(sum(map(len, images)))
-        intact = shard.is_intact()
+        intact = self._is_intact(view, number)
         if view:  # its images come with the labels of the first pass
             require_labels(self._shard(0, number), stack_targets(targets))
         if intact:
@@ -289,13 +203,3 @@ class _Writer:
 def _duration(seconds):
     """Seconds as `h:mm:ss`."""
     return str(datetime.timedelta(seconds=seconds))
-
-
-def _backbone(model):
-    if getattr(model, "attention", None) != "masked":
-        raise ValueError(
-            "`model` must be a MemoryViT with masked attention, since an unmasked "
-            "task changes the base tokens, or a ViTBackbone. Received: "
-            f"{getattr(model, 'attention', type(model).__name__)}"
-        )
-    return model.backbone

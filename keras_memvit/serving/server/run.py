@@ -47,16 +47,35 @@ def make_server(folder, backbone, settings, image_shape=None):
     """A uvicorn server, and a function that ends what works beside it.
 
     Args:
+        folder, backbone, settings, image_shape: as of `make_application`.
+    """
+    app, end = make_application(folder, backbone, settings, image_shape)
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        timeout_graceful_shutdown=int(settings.timeout) + 1,
+    )
+    return uvicorn.Server(config), end
+
+
+def make_application(folder, backbone, settings, image_shape=None):
+    """A FastAPI application, and a function that ends what works beside it.
+
+    Args:
         folder: the task files' folder.
         backbone: anything that `build` takes as one.
-        settings: a `Settings`.
+        settings: a `Settings`; who runs the application decides on host and port.
         image_shape: optional `(height, width, 3)`, as of `build`.
 
     Raises:
         ImportError: if FastAPI, uvicorn or prometheus-client is missing.
     """
     try:
-        import uvicorn
+        import uvicorn  # noqa: F401
 
         from keras_memvit.serving.server.app import make_app
         from keras_memvit.serving.server.metrics import Metrics
@@ -89,15 +108,7 @@ def make_server(folder, backbone, settings, image_shape=None):
         stopped.set()
         batcher.stop()
 
-    app = make_app(Service(tasks, batcher, settings), metrics)
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_level="warning",
-        timeout_graceful_shutdown=int(settings.timeout) + 1,
-    )
-    return uvicorn.Server(config), end
+    return make_app(Service(tasks, batcher, settings), metrics), end
 
 
 def serve(folder, backbone, settings, image_shape=None, announce=print):

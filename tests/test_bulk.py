@@ -1,0 +1,218 @@
+"""What a worker of bulk work does, in this process: no Ray."""
+
+import io
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+from bulk_jobs import OPTIONS
+from bulk_jobs import make_model
+from conftest import make_backbone
+from conftest import randomize
+from PIL import Image
+from server_client import png
+
+import keras_memvit
+from keras_memvit.data.answers import rows_of
+from keras_memvit.data.bulk.answerer import Answerer
+from keras_memvit.data.bulk.part_batches import PartBatches
+from keras_memvit.data.class_folders import ImageFile
+from keras_memvit.data.predict_folder import predict_folder
+from keras_memvit.states import writer
+
+pyarrow = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
+pytestmark = pytest.mark.backend_free
+
+
+@pytest.fixture
+def model():
+    return make_model()
+
+
+@pytest.fixture(autouse=True)
+def ran(monkeypatch):
+    """One worker, here, in place of Ray's; the units that it was given."""
+    units = []
+
+    def run(found, arguments, *_):
+        units.extend(found)
+        Answerer(*arguments)({"unit": [json.dumps(unit) for unit in found]})
+
+    monkeypatch.setattr(sys.modules[predict_folder.__module__], "_run", run)
+    return units
+
+
+def save(images, folder):
+    folder.mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{i}.png")
+    return folder
+
+
+def answers(output):
+    """`{(image, task, rank): (answer, size)}`, and `{image: error}`."""
+    rows = parquet.read_table(output / "answers").to_pylist()
+    found = [r for r in rows if r["error"] is None]
+    found = {(r["image"], r["task"], r["rank"]): size_of(r) for r in found}
+    assert len(found) == sum(r["error"] is None for r in rows)  # each once
+    return found, {r["image"]: r["error"] for r in rows if r["error"] is not None}
+
+
+def size_of(row):
+    return row["answer"], row.get("probability") or row.get("value")
+
+
+def check(output, model, names, images):
+    found, errors = answers(output)
+    specs = {spec.name: spec for spec in model.specs}
+    expected = rows_of(names, model.predict(images, verbose=0), specs, OPTIONS["top"])
+    expected = {(r["image"], r["task"], r["rank"]): size_of(r) for r in expected}
+    assert found.keys() == expected.keys()
+    for key, (answer, size) in expected.items():
+        assert found[key][0] == answer
+        np.testing.assert_allclose(found[key][1], size, rtol=1e-4, atol=1e-5)
+    return errors
+
+
+def test_pictures_that_come_later_are_answered_alone(model, images, tmp_path, ran):
+    photos = save(images[:6], tmp_path / "photos")
+    (photos / "1a.png").write_bytes(b"no picture")
+    broken = predict_folder(photos, model, tmp_path / "out", **OPTIONS)
+    assert [name for name, _ in broken] == [str(photos / "1a.png")]
+    assert len(ran) == 2
+    ran.clear()
+    assert predict_folder(photos, model, tmp_path / "out", **OPTIONS) == broken
+    assert ran == []
+    late = photos / "0a.png"  # in a place before others
+    Image.fromarray(images[6]).save(late)
+    assert predict_folder(photos, model, tmp_path / "out", **OPTIONS) == broken
+    assert ran == [{"files": [str(late)]}]
+    names = [str(photos / f"{i}.png") for i in range(6)]
+    errors = check(tmp_path / "out", model, [*names, str(late)], images[:7])
+    assert list(errors.items()) == broken
+
+
+def test_a_model_and_its_files_answer_alike(model, images, tmp_path):
+    """What answered before is known, however it is given; another is refused."""
+    photos, out = save(images, tmp_path / "photos"), tmp_path / "out"
+    predict_folder(photos, model, out, **OPTIONS)
+    before = answers(out)
+    model.save(tmp_path / "model.keras")
+    for spec in model.specs:
+        keras_memvit.save_task(model, spec.name, tmp_path / f"{spec.name}.safetensors")
+    predict_folder(photos, tmp_path / "model.keras", out, **OPTIONS)
+    predict_folder(photos, tmp_path, out, backbone=model.backbone, **OPTIONS)
+    assert answers(out) == before
+    with pytest.raises(ValueError, match=r"differ in \['top'\]"):
+        predict_folder(photos, model, out, **OPTIONS | {"top": 1})
+    randomize(model.task_layers["birds"], seed=9)
+    with pytest.raises(ValueError, match=r"differ in \['model'\]"):
+        predict_folder(photos, model, out, **OPTIONS)
+
+
+@pytest.mark.parametrize("column", ["bytes", "dicts"])
+def test_parquet_files(column, model, images, tmp_path, ran):
+    """Encoded images in row groups, as Hugging Face writes them too."""
+    data = [png(image) for image in images]
+    data[3] = b"no picture"
+    data[5] = None
+    if column == "dicts":
+        data = [{"bytes": one, "path": "x.png"} for one in data]
+    (tmp_path / "in").mkdir()
+    file = tmp_path / "in" / "part-0.parquet"
+    table = pyarrow.table({"image": data, "id": [f"n{i}" for i in range(8)]})
+    parquet.write_table(table, file, row_group_size=2)
+    (tmp_path / "in" / "part-1.parquet").write_bytes(b"damaged")
+    out = tmp_path / "out"
+    broken = dict(predict_folder(tmp_path / "in", model, out, **OPTIONS))
+    whole = [0, 1, 2, 4, 6, 7]
+    check(out, model, [f"{file}#{i}" for i in whole], images[whole])
+    damaged = f"{tmp_path / 'in' / 'part-1.parquet'}#0"
+    assert set(broken) == {f"{file}#3", f"{file}#5", damaged}
+    assert len(ran) == 3
+    predict_folder(tmp_path / "in", model, out, **OPTIONS)
+    assert len(ran) == 3
+    out = tmp_path / "keys"
+    predict_folder(file, model, out, key_column="id", **OPTIONS)
+    check(out, model, [f"n{i}" for i in whole], images[whole])
+    with pytest.raises(ValueError, match="`image_column` and `key_column`"):
+        predict_folder(file, model, tmp_path / "x", image_column="jpg", **OPTIONS)
+
+
+def test_tfrecords(model, images, tmp_path):
+    tf = pytest.importorskip("tensorflow")
+    file = tmp_path / "birds.tfrecord-00000-of-00001"
+    with tf.io.TFRecordWriter(str(file)) as records:
+        for i, image in enumerate(images):
+            feature = {
+                name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+                for name, value in (("image/encoded", png(image)), ("id", b"n%d" % i))
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=feature))
+            records.write(example.SerializeToString())
+    predict_folder(file, model, tmp_path / "out", **OPTIONS)
+    errors = check(tmp_path / "out", model, [f"{file}#{i}" for i in range(8)], images)
+    assert errors == {}
+    os.truncate(file, file.stat().st_size - 10)  # the last record is damaged
+    out = tmp_path / "keys"
+    broken = predict_folder(file, model, out, key_column="id", **OPTIONS)
+    check(out, model, [f"n{i}" for i in range(7)], images[:7])
+    assert [name for name, _ in broken] == [f"{file}#7"]
+
+
+def test_what_cannot_be_done_is_refused(model, images, tmp_path):
+    photos = save(images, tmp_path / "photos")
+    for match, arguments in {
+        "outside of `source`": (photos, model, photos / "out"),
+        "does not exist": (tmp_path / "nothing", model, tmp_path / "out"),
+        "with `backbone`": (photos, "birds.safetensors", tmp_path / "out"),
+    }.items():
+        with pytest.raises(ValueError, match=match):
+            predict_folder(*arguments)
+    with pytest.raises(ValueError, match="`shard_size` must be"):
+        predict_folder(photos, model, tmp_path / "out", shard_size=0)
+    assert not (tmp_path / "out").exists()
+
+
+class Read(ImageFile):
+    """Counts what is read."""
+
+    names = []
+
+    def __call__(self):
+        Read.names.append(self.path.name)
+        return super().__call__()
+
+
+def test_a_process_reads_its_own_images_alone(images, tmp_path, monkeypatch):
+    """And those of its shards that are damaged, when it is called again."""
+    monkeypatch.setattr(writer, "SHARD_BYTES", 2 * 2 * 7 * 32 * 4)  # two images
+    monkeypatch.setattr(Read, "names", [])
+    photos = save(images, tmp_path / "photos")
+    backbone, path = make_backbone(), tmp_path / "states"
+    examples = [(Read(photos / f"{i}.png"), i % 2) for i in range(8)]
+
+    def fill(index):
+        Read.names.clear()
+        data = PartBatches(examples, (32, 48), 3, 2)
+        options = {"dtype": "float32", "process": (index, 2), "verbose": 0}
+        store = keras_memvit.precompute(backbone, data, path, **options)
+        return store, sorted(int(name[0]) for name in Read.names)
+
+    assert fill(0) == (None, [0, 1, 4, 5])
+    store, read = fill(1)
+    assert read == [2, 3, 6, 7]
+    assert fill(0)[1] == []
+    with open(path / "view0-00002.npy", "r+b") as file:
+        file.seek(-4, io.SEEK_END)
+        file.write(b"1234")
+    assert fill(0)[1] == [4, 5]
+    alone = keras_memvit.precompute(
+        backbone, (images, np.arange(8) % 2), tmp_path / "b", dtype="float32", verbose=0
+    )
+    store = keras_memvit.StateStore(path)
+    np.testing.assert_allclose(store.rows(range(8)), alone.rows(range(8)), atol=1e-4)
+    np.testing.assert_array_equal(store.targets["labels"], alone.targets["labels"])
