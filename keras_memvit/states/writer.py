@@ -30,6 +30,14 @@ SPARE = 0.05  # the share of the disk that is left free
 
 
 class StoreWriter:
+    """One call's writing of a store, which other calls and processes may share.
+
+    Args:
+        backbone: the `ViTBackbone` that the store belongs to.
+        path: folder, a `pathlib.Path`.
+        dtype, views, process, verbose: as of `precompute`.
+    """
+
     def __init__(self, backbone, path, dtype, views, process, verbose):
         self.path = path
         self.process = process
