@@ -27,8 +27,8 @@ BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
 EPOCHS = 12
 
 
-def train(backbone, found, base, seed):
-    """A trained model of one task on a base."""
+def train(backbone, found, store, base, seed):
+    """A trained model of one task on a base, from the base's store."""
     import keras
 
     import keras_memvit
@@ -41,9 +41,7 @@ def train(backbone, found, base, seed):
         keras_memvit.recipes.adamw_optimizer(3e-3),
         learning_rate_multipliers={"task": {"head": 0.3}},
     )
-    with tempfile.TemporaryDirectory() as folder:
-        store = keras_memvit.precompute(model, found.train, folder)
-        model.fit(store, epochs=EPOCHS, verbose=0)
+    model.fit(store, epochs=EPOCHS, verbose=0)
     return model
 
 
@@ -72,24 +70,35 @@ def measure(backend, data, preset, max_per_class, seeds):
     images, labels = (np.concatenate(part) for part in zip(*batches))
     whole = keras_memvit.build(preset, {"x": 2}, image_shape=(98, 98, 3)).backbone
     rows = {name: {"trained_on_float32": [], "own": [], "kept": []} for name in BASES}
-    for seed in range(int(seeds)):
-        first = train(whole, found, {}, seed)
-        expected, _ = logits_of(first, images)
-        for name, base in BASES.items():
-            row = rows[name]
-            moved = keras_memvit.build(whole, first.specs, **base)
-            moved.task_layers["task"].assign_arrays(first.task_layers["task"].arrays())
-            logits, row["ms_an_image"] = logits_of(moved, images)
-            classes = logits.argmax(-1)
-            row["trained_on_float32"].append(float(np.mean(classes == labels)))
-            row["kept"].append(float(np.mean(classes == expected.argmax(-1))))
-            own = first if name == "float32" else train(whole, found, base, seed)
-            classes = logits_of(own, images)[0].argmax(-1)
-            row["own"].append(float(np.mean(classes == labels)))
-            row["bytes"] = sum(
-                int(np.prod(w.shape)) * BYTES[keras.backend.standardize_dtype(w.dtype)]
-                for w in moved.backbone.weights
-            )
+    bases = {n: keras_memvit.build(whole, {"x": 2}, **b) for n, b in BASES.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        train_set = found.train.ordered()
+        stores = {
+            name: keras_memvit.precompute(model, train_set, f"{folder}/{name}")
+            for name, model in bases.items()
+        }
+        for seed in range(int(seeds)):
+            first = train(whole, found, stores["float32"], {}, seed)
+            expected, _ = logits_of(first, images)
+            for name, base in BASES.items():
+                row = rows[name]
+                moved = keras_memvit.build(whole, first.specs, **base)
+                arrays = first.task_layers["task"].arrays()
+                moved.task_layers["task"].assign_arrays(arrays)
+                logits, row["ms_an_image"] = logits_of(moved, images)
+                classes = logits.argmax(-1)
+                row["trained_on_float32"].append(float(np.mean(classes == labels)))
+                row["kept"].append(float(np.mean(classes == expected.argmax(-1))))
+                own = first
+                if name != "float32":
+                    own = train(whole, found, stores[name], base, seed)
+                classes = logits_of(own, images)[0].argmax(-1)
+                row["own"].append(float(np.mean(classes == labels)))
+                row["bytes"] = sum(
+                    int(np.prod(w.shape))
+                    * BYTES[keras.backend.standardize_dtype(w.dtype)]
+                    for w in moved.backbone.weights
+                )
     return rows
 
 
