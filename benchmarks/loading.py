@@ -3,9 +3,9 @@
     python benchmarks/loading.py
 
 prints a table and writes `benchmarks/results/loading.json`. A ViT-L/16 of random
-weights (1.2 GB in float32) is written as a KerasHub preset; for each backend and kind of
-base, `build` of the preset's folder in a process of its own: how far the resident set
-rose at most, and how far it stays up, over the bytes of the weights in float32.
+weights (1.2 GB in float32) is written as a KerasHub preset; for each backend and kind
+of base, `build` of the preset's folder in a process of its own: how far the resident
+set rose at most, and how far it stays up, over the bytes of the weights in float32.
 """
 
 import pathlib

@@ -2,4 +2,4 @@
 # Sets up .venv and runs the quickstart. Arguments go to examples/quickstart.py.
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
-KERAS_BACKEND=${KERAS_BACKEND:-jax} .venv/bin/python examples/quickstart.py "$@"
+KERAS_BACKEND=${KERAS_BACKEND:-torch} .venv/bin/python examples/quickstart.py "$@"
