@@ -146,6 +146,49 @@ def test_a_nan_image_leaves_the_task_whole(family):
         assert np.isfinite(value).all(), path
 
 
+def test_another_projection_is_refused(tmp_path):
+    """Its width alone would be believed, and the answers be others."""
+    source = FAMILIES["CLIP"][0]()
+    model = build(source)
+    width = model.classifier.num_classes
+    other = keras_memvit.layers.BaseClassifier(width, use_bias=False)
+    other.build((None, None, model.backbone.hidden_dim))
+    plain = keras_memvit.build(model.backbone, {"a": 2}, classifier=other)
+    keras_memvit.save_task(model, "pets", tmp_path / "pets.safetensors")
+    message = "'pets' takes the backbone's image embedding whose fingerprint"
+    with pytest.raises(ValueError, match=message):
+        keras_memvit.load_task(plain, tmp_path / "pets.safetensors")
+    beside = keras_memvit.concatenate([plain, model])  # which has the right one
+    assert beside.classifier is model.classifier
+
+
+def test_a_sweeps_candidates_all_start_from_it(tmp_path):
+    source = FAMILIES["CLIP"][0]()
+    images = images_for(source)
+    found = keras_memvit.recipes.sweep(
+        source,
+        pets(),
+        (images, LABELS),
+        (images, LABELS),
+        learning_rates=(1e-9,),
+        num_memory_tokens=(1,),
+        seeds=(0, 1),
+        epochs=1,
+        preprocessor=Letters(),
+    )
+    expected = build(source).predict(images, verbose=0)["pets"]
+    answers = found.model.predict(images, verbose=0)["pets"]
+    np.testing.assert_allclose(answers, expected, atol=1e-3)
+
+
+def test_a_bank_says_that_it_cannot_take_it(tmp_path):
+    model = build(FAMILIES["CLIP"][0]())
+    keras_memvit.save_task(model, "pets", tmp_path / "pets.safetensors")
+    bank = keras_memvit.TaskBank(model.backbone, readouts=["image_embedding"])
+    with pytest.raises(ValueError, match="image embedding; a bank has none"):
+        bank.load(tmp_path / "pets.safetensors")
+
+
 @pytest.mark.large
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_file_means_the_same_on_other_backends(backend, tmp_path):

@@ -72,6 +72,30 @@ for steps in (found["steps"], expected["steps"]):
 assert_same(found, expected)
 """
 
+# Its metrics make their variables when they first meet labels.
+MULTI_LABEL = """
+tasks = [spec("a", 3), spec("c", 2, kind="multi_label")]
+rows = np.arange(len(X)) // (BATCH // 2) % 2  # whose half of a batch
+odd = np.arange(len(X)) % 2
+labels = {"a": np.arange(len(X)) % 3, "c": np.stack([odd, rows], 1) * 1.0}
+labels["c"][rows == 1] = -1.0
+
+def train(model, part, tasks, batch_size):
+    y = {task: labels[task][part] for task in tasks}
+    options = {**OPTIONS, "batch_size": batch_size}
+    history = model.fit(X[part], y, **options).history
+    return {"history": history, "weights": state(model)["weights"]}
+
+begin = lambda: start_tasks(tasks, keras.optimizers.SGD(0.01))
+model = begin()
+with data_parallel(model):
+    found = train(model, HALF, "a" if RANK else "ac", BATCH // 2)
+expected = train(begin(), slice(None), "ac", BATCH)
+assert any("precision" in name for name in expected["history"]), expected["history"]
+found["steps"] = expected["steps"] = {"a": 3, "b": 3}
+assert_same(found, expected)
+"""
+
 LOOP = """
 from torch.nn.parallel import DistributedDataParallel
 
@@ -133,7 +157,7 @@ def run(*program, arguments=()):
 
 @pytest.mark.large
 def test_processes_train_as_one():
-    for code, output in run(FIT, KEYS, LOOP, REFUSED, REGRESSION):
+    for code, output in run(FIT, KEYS, LOOP, REFUSED, REGRESSION, MULTI_LABEL):
         assert code == 0 and output.endswith("same\n"), output
 
 

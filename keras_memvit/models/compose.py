@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from keras_memvit.backbones.same_backbone import require_same_backbone
+from keras_memvit.models.image_embedding import require_same_embedding
 from keras_memvit.models.memory_vit import MemoryViT
 from keras_memvit.models.unmasked_vit import UnmaskedViT
 from keras_memvit.readouts import Readout
@@ -71,7 +72,7 @@ def concatenate(models: Sequence[MemoryViT]) -> MemoryViT:
                 )
             owners[spec.name] = model
     specs = [spec for model in models for spec in model.specs]
-    classifier = next((m.classifier for m in models if m.classifier is not None), None)
+    classifier = _classifier(models, specs)
     return assemble(first.backbone, specs, owners, classifier)
 
 
@@ -215,12 +216,26 @@ def assemble(backbone, specs, owners, classifier, changed=None):
     # Through NumPy: JAX's trainer gives its arrays away to the next step.
     values = {name: source.arrays() for name, source in sources.items()}
     frozen = [name for name, source in sources.items() if not source.trainable]
+    require_same_embedding(specs, classifier)
     changed = changed or {}
     model = MemoryViT(backbone, specs, classifier, frozen, {**values, **changed})
     sees = visible_tasks(specs) if changed else {}
     new = {name for name in values if changed.keys() & {name, *sees.get(name, ())}}
     model.remember({name: v for name, v in values.items() if name not in new})
     return model
+
+
+def _classifier(models, specs):
+    """The first classifier of which every task can take what it takes of one."""
+    found = [m.classifier for m in models if m.classifier is not None]
+    if len({id(classifier) for classifier in found}) > 1:
+        for classifier in found:
+            try:
+                require_same_embedding(specs, classifier)
+            except ValueError:
+                continue
+            return classifier
+    return found[0] if found else None
 
 
 def _seeing(spec, sees, budget):

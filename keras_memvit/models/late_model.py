@@ -11,7 +11,7 @@ import threading
 import keras
 from keras import ops
 
-from keras_memvit.models.image_embedding import require_embedding
+from keras_memvit.models.image_embedding import require_same_embedding
 from keras_memvit.models.memory_vit import MemoryViT
 
 PARTS = "_late_parts"
@@ -59,7 +59,7 @@ def make_later(parts, older):
         older: names of the tasks that count as older ones, see
             `MemoryViT.remember`.
     """
-    require_embedding(parts.specs, parts.classifier)
+    require_same_embedding(parts.specs, parts.classifier)
     arguments = (parts.backbone, parts.specs, parts.classifier, parts.frozen)
     if _open_around() != _in_thread(_open_around):
         model = MemoryViT(*arguments, values=parts.values)

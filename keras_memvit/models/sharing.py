@@ -10,6 +10,7 @@ from keras_memvit.backbones.convert import convert
 from keras_memvit.backbones.same_backbone import require_same_backbone
 from keras_memvit.files.hub import local_path
 from keras_memvit.models.compose import check_masked
+from keras_memvit.models.image_embedding import require_same_embedding
 from keras_memvit.models.late_model import Parts
 from keras_memvit.models.late_model import make_later
 from keras_memvit.models.late_model import parts_of
@@ -205,6 +206,7 @@ def _load_onto_backbone(parts, cards):
         model = UnmaskedViT(backbone, [card["task"]])
         model.task_layers[card["task"].name].assign_arrays(arrays)
     else:
+        require_same_embedding([card["task"]], classifier)
         values = {card["task"].name: arrays}
         model = MemoryViT(backbone, [card["task"]], classifier, values=values)
     return _add(model, dict(rest)) if rest else model

@@ -6,6 +6,7 @@ import numpy as np
 from keras import ops
 
 from keras_memvit.backbones.text_head import text_head
+from keras_memvit.models.image_embedding import embedding_fingerprint
 from keras_memvit.models.task_weights import HEAD
 from keras_memvit.readouts import ImageEmbedding
 
@@ -21,11 +22,14 @@ def text_starts(backbone, specs, preprocessor):
         The specs, with a readout in place of each `head_init`; and a dict from the
         names of those tasks to their `TextClassifier`.
     """
-    heads = {
-        spec.name: text_head(backbone, spec.class_names, preprocessor=preprocessor)
-        for spec in specs
-        if spec.head_init == "text"
-    }
+    by_names, heads = {}, {}
+    for spec in specs:
+        if spec.head_init == "text":
+            names = spec.class_names
+            if names not in by_names:  # the tower runs once for tasks that are alike
+                head = text_head(backbone, names, preprocessor=preprocessor)
+                by_names[names] = head
+            heads[spec.name] = by_names[names]
     return [_resolved(s, heads[s.name]) if s.name in heads else s for s in specs], heads
 
 
@@ -44,5 +48,6 @@ def start_from(task, head):
 
 
 def _resolved(spec, head):
-    readout = ImageEmbedding(dim=head.embedding.num_classes)
+    embedding = head.embedding
+    readout = ImageEmbedding(embedding.num_classes, embedding_fingerprint(embedding))
     return dataclasses.replace(spec, head_init=None, readout=readout)

@@ -33,6 +33,8 @@ class ImageEmbedding(Readout):
 
     Args:
         dim: int. The embedding's width `E`.
+        fingerprint: optional str, of the weights that give it: a task of one is refused
+            on a model of another. `head_init="text"` sets it.
 
     Raises:
         ValueError: if `dim` is no positive int.
@@ -50,6 +52,7 @@ class ImageEmbedding(Readout):
     num_queries = 1
     needs_embedding = True
     dim: int
+    fingerprint: str | None = None
 
     def __post_init__(self):
         require_count(self, "dim")

@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_memvit.models.build import build
 from keras_memvit.models.compose import rename
+from keras_memvit.models.task_weights import HEAD
 from keras_memvit.recipes.labelled_for_all import LabelledForAll
 from keras_memvit.recipes.text_table import text_table
 from keras_memvit.tasks.spec import TaskSpec
@@ -71,6 +72,7 @@ def sweep(
     batch_size: int = 32,
     optimizer: Callable[[float], keras.optimizers.Optimizer] = paper_optimizer,
     verbose: int = 0,
+    preprocessor: Any = None,
 ) -> SweepResult:
     """Trains every combination at once and returns a table and the best.
 
@@ -90,6 +92,8 @@ def sweep(
         optimizer: function from a learning rate to an optimiser. Defaults to
             `paper_optimizer`; for a deep readout `adamw_optimizer`, at a
             hundredth of these rates.
+        preprocessor: as in `build`, for a task with `head_init="text"`, whose
+            candidates all start from that head.
 
     Returns:
         A `SweepResult`.
@@ -115,7 +119,7 @@ def sweep(
             f"{[spec.name for spec in specs]} and {len(grid)} combinations"
         )
     candidates = {f"candidate_{i}": row for i, row in enumerate(grid)}
-    model = _model_of(backbone, specs[0], candidates)
+    model = _model_of(backbone, specs[0], candidates, preprocessor)
     names = list(candidates)
     rates = {name: row[0] for name, row in candidates.items()}
     kind = kind_of(specs[0])
@@ -161,15 +165,20 @@ def sweep(
     )
 
 
-def _model_of(backbone, spec, candidates):
+def _model_of(backbone, spec, candidates, preprocessor):
     """One task a candidate, started by its seed alone."""
     tasks = [
         dataclasses.replace(spec, name=name, num_memory_tokens=tokens)
         for name, (_, tokens, _) in candidates.items()
     ]
-    model = build(backbone, tasks)
+    model = build(backbone, tasks, preprocessor=preprocessor)
     for name, (_, _, seed) in candidates.items():
-        model.task_layers[name].start(seed)
+        layer = model.task_layers[name]
+        given = layer.arrays() if spec.head_init else {}
+        layer.start(seed)
+        if spec.head_init:
+            head = {part: given[part] for part in HEAD}
+            layer.assign_arrays(layer.arrays() | head)
     return model
 
 

@@ -137,6 +137,11 @@ class TaskBank:
                     f"{path} holds a larger task than the bank takes: its "
                     f"`{argument}` is {most}. Received: {found}"
                 )
+        if spec.readout.needs_embedding:
+            raise ValueError(
+                f"{path} is of a task with `head_init='text'`, which takes its "
+                "backbone's image embedding; a bank has none. `load_task` takes it"
+            )
         if spec.readout.name not in self.readouts:
             raise ValueError(
                 f"The bank takes the `readouts` {list(self.readouts)}. "
