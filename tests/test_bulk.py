@@ -18,7 +18,11 @@ import keras_memvit
 from keras_memvit.data.answers import rows_of
 from keras_memvit.data.bulk.answerer import Answerer
 from keras_memvit.data.bulk.part_batches import PartBatches
+from keras_memvit.data.bulk.verdicts import Verdicts
 from keras_memvit.data.class_folders import ImageFile
+from keras_memvit.data.class_folders import defects
+from keras_memvit.data.precompute_folder import _precompute
+from keras_memvit.data.precompute_folder import precompute_folder
 from keras_memvit.data.predict_folder import predict_folder
 from keras_memvit.states import writer
 
@@ -216,3 +220,49 @@ def test_a_process_reads_its_own_images_alone(images, tmp_path, monkeypatch):
     store = keras_memvit.StateStore(path)
     np.testing.assert_allclose(store.rows(range(8)), alone.rows(range(8)), atol=1e-4)
     np.testing.assert_array_equal(store.targets["labels"], alone.targets["labels"])
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """`precompute_folder` by two workers in turn, here; the files looked at."""
+    looked = []
+
+    def find(_, files):
+        looked.extend(file.name for file in files)
+        return [(str(file), why) for file, why in defects(files).items()]
+
+    def run(_, arguments, workers, __):
+        backbone, data, path, dtype = arguments
+        for i in range(workers):
+            _precompute(backbone, data, path, dtype, (i, workers))
+
+    module = sys.modules[precompute_folder.__module__]
+    monkeypatch.setattr(writer, "SHARD_BYTES", 2 * 2 * 7 * 32 * 4)  # two images
+    monkeypatch.setattr(Verdicts, "_find", find)
+    monkeypatch.setattr(module, "connect", lambda: None)
+    monkeypatch.setattr(module, "count_workers", lambda *_: 2)
+    monkeypatch.setattr(module, "_run", run)
+    return looked
+
+
+def test_a_store_is_of_one_folder(images, tmp_path, here):
+    backbone = make_backbone()
+
+    def fill(folder):
+        path = tmp_path / "states"
+        return precompute_folder(tmp_path / folder, backbone, path, dtype="float32")
+
+    photos = save(images, tmp_path / "photos")
+    store = fill("photos")
+    assert store.num_images == 8
+    photos.rename(tmp_path / "moved")  # the same pictures elsewhere
+    assert fill("moved").num_images == 8
+    save(images, tmp_path / "others")  # as many, of which one is another
+    (tmp_path / "others" / "3.png").rename(tmp_path / "others" / "9.png")
+    with pytest.raises(ValueError, match=r"(?s)`source` must.*3\.png.*9\.png"):
+        fill("others")
+    (tmp_path / "states" / "list.jsonl").unlink()
+    with pytest.raises(ValueError, match="did not begin"):
+        fill("moved")
+    with pytest.raises(ValueError, match="`dtype` must be"):
+        precompute_folder(tmp_path / "moved", backbone, tmp_path / "x", dtype="half")
