@@ -21,6 +21,9 @@ from keras_memvit.data.bulk.part_batches import PartBatches
 from keras_memvit.data.bulk.verdicts import Verdicts
 from keras_memvit.data.class_folders import ImageFile
 from keras_memvit.data.class_folders import defects
+from keras_memvit.data.crops import resize
+from keras_memvit.data.pictures import UnreadableImage
+from keras_memvit.data.pictures import read_image
 from keras_memvit.data.precompute_folder import _precompute
 from keras_memvit.data.precompute_folder import precompute_folder
 from keras_memvit.data.predict_folder import predict_folder
@@ -266,3 +269,26 @@ def test_a_store_is_of_one_folder(images, tmp_path, here):
         fill("moved")
     with pytest.raises(ValueError, match="`dtype` must be"):
         precompute_folder(tmp_path / "moved", backbone, tmp_path / "x", dtype="half")
+
+
+def test_a_narrow_picture_of_great_height_does_not_grow(tmp_path, monkeypatch):
+    """It was resized across first, to 224 times its size and more."""
+    file = tmp_path / "narrow.png"
+    tall = np.random.default_rng(0).integers(0, 256, (900_000, 1, 3), dtype="uint8")
+    Image.fromarray(tall).save(file, compress_level=1)
+    sizes, by_pillow = [], Image.Image.resize
+
+    def noted(image, size, *arguments, **options):
+        sizes.append(size)
+        return by_pillow(image, size, *arguments, **options)
+
+    monkeypatch.setattr(Image.Image, "resize", noted)
+    found = resize(read_image(file), (224, 224))
+    assert sizes == [(1, 224), (224, 224)]
+    assert (found == found[:, :1]).all() and found.std() > 0
+    sizes.clear()
+    resize(tall[:30_000], (224, 224))  # what fits is as it has been
+    assert sizes == [(224, 30_000), (224, 224)]
+    Image.fromarray(np.zeros((1_000_001, 1), "uint8")).save(file)
+    with pytest.raises(UnreadableImage, match="1 x 1000001 pixels"):
+        read_image(file)
