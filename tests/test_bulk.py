@@ -139,9 +139,11 @@ def test_parquet_files(column, model, images, tmp_path, ran):
     check(out, model, [f"{file}#{i}" for i in whole], images[whole])
     damaged = f"{tmp_path / 'in' / 'part-1.parquet'}#0"
     assert set(broken) == {f"{file}#3", f"{file}#5", damaged}
-    assert len(ran) == 3
-    predict_folder(tmp_path / "in", model, out, **OPTIONS)
-    assert len(ran) == 3
+    assert len(ran) == 5  # four row groups, and the damaged file
+    for size in (1, 4, 100):  # says nothing of records
+        predict_folder(tmp_path / "in", model, out, **OPTIONS | {"shard_size": size})
+    assert len(ran) == 5
+    check(out, model, [f"{file}#{i}" for i in whole], images[whole])
     out = tmp_path / "keys"
     predict_folder(file, model, out, key_column="id", **OPTIONS)
     check(out, model, [f"n{i}" for i in whole], images[whole])

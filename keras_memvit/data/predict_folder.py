@@ -64,8 +64,8 @@ def predict_folder(
         backbone: where `model` is of task files, anything that `load_task` takes.
         top: int. Likeliest classes an image. Defaults to `1`.
         batch_size: int. Images a step. Defaults to `32`.
-        shard_size: int. Images a file of answers; a TFRecord is one shard. Defaults to
-            `1024`.
+        shard_size: int. Image files a file of answers; a row group of a Parquet file
+            and a TFRecord are one shard each. Defaults to `1024`.
         image_column: optional str. Defaults to `"image"` of Parquet files and
             `"image/encoded"` of TFRecords.
         key_column: optional str. The column whose values name images; without it
