@@ -170,6 +170,42 @@ def test_tfrecords(model, images, tmp_path):
     broken = predict_folder(file, model, out, key_column="id", **OPTIONS)
     check(out, model, [f"n{i}" for i in range(7)], images[:7])
     assert [name for name, _ in broken] == [f"{file}#7"]
+    file = tmp_path / "odd.tfrecord"
+    with tf.io.TFRecordWriter(str(file)) as records:
+        records.write(example.SerializeToString())
+        records.write(b"no example")  # whole, and of another kind
+    whole = tmp_path / "whole.tfrecord"
+    with tf.io.TFRecordWriter(str(whole)) as records:
+        records.write(example.SerializeToString())
+    out = tmp_path / "odd"
+    broken = predict_folder([file, whole], model, out, **OPTIONS)
+    check(out, model, [f"{file}#0", f"{whole}#0"], images[[7, 7]])
+    ((name, reason),) = broken
+    assert name == f"{file}#1" and "DecodeError" in reason
+
+
+@pytest.mark.parametrize("error", [pyarrow.ArrowNotImplementedError, KeyError])
+def test_any_error_of_a_record_file_is_its_own(
+    error, model, images, tmp_path, monkeypatch
+):
+    for name in ("a", "b"):
+        table = pyarrow.table({"image": [png(images[0])] * 2})
+        parquet.write_table(table, tmp_path / f"{name}.parquet")
+    original = parquet.ParquetFile
+
+    def opened(path, *arguments, **options):
+        if str(path).endswith("a.parquet"):
+            raise error("of its own")
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(parquet, "ParquetFile", opened)
+    files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    broken = predict_folder(files, model, tmp_path / "out", **OPTIONS)
+    check(tmp_path / "out", model, [f"{files[1]}#{i}" for i in (0, 1)], images[[0, 0]])
+    assert [name for name, _ in broken] == [f"{files[0]}#0"]
+    error = ImportError
+    with pytest.raises(ImportError, match="of its own"):
+        predict_folder(files, model, tmp_path / "x", **OPTIONS)
 
 
 def test_what_cannot_be_done_is_refused(model, images, tmp_path):
