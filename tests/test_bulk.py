@@ -309,6 +309,45 @@ def test_a_store_is_of_one_folder(images, tmp_path, here):
         precompute_folder(tmp_path / "moved", backbone, tmp_path / "x", dtype="half")
 
 
+def test_a_file_that_changes_is_named_and_looked_at_again(
+    images, tmp_path, here, monkeypatch
+):
+    photos = save(images, tmp_path / "photos")
+    backbone = make_backbone()
+    broken, path = photos / "5.png", tmp_path / "states"
+    whole = broken.read_bytes()
+
+    def fill():
+        here.clear()
+        return precompute_folder(photos, backbone, path, dtype="float32")
+
+    module = sys.modules[precompute_folder.__module__]
+    claimed = module.claim_images
+
+    def damaged_meanwhile(*arguments):
+        claimed(*arguments)
+        broken.write_bytes(b"no picture")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "claim_images", damaged_meanwhile)
+        with pytest.raises(ValueError, match=rf"`source` must.*{broken}.*no whole"):
+            fill()
+    assert len(here) == 8
+    named = pytest.warns(UserWarning, match=rf"{broken}: no whole image")
+    with named, pytest.raises(ValueError, match=r"`source` must.*missing: .*5\.png"):
+        fill()
+    assert here == ["5.png"]
+    broken.write_bytes(whole)
+    assert fill().num_images == 8
+    assert here == ["5.png"]
+    fill()
+    assert here == []
+    rows = map(json.loads, (path / "images.jsonl").read_text().splitlines())
+    assert {row["image"]: row["error"] for row in rows} == {
+        str(photos / f"{i}.png"): None for i in range(8)
+    }
+
+
 def test_a_narrow_picture_of_great_height_does_not_grow(tmp_path, monkeypatch):
     """It was resized across first, to 224 times its size and more."""
     file = tmp_path / "narrow.png"
