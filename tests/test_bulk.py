@@ -1,10 +1,12 @@
 """What a worker of bulk work does, in this process: no Ray."""
 
+import importlib
 import io
 import json
 import os
 import sys
 
+import keras
 import numpy as np
 import pytest
 from bulk_jobs import OPTIONS
@@ -12,6 +14,7 @@ from bulk_jobs import make_model
 from conftest import make_backbone
 from conftest import randomize
 from PIL import Image
+from processes import run_python
 from server_client import png
 
 import keras_memvit
@@ -220,6 +223,55 @@ def test_what_cannot_be_done_is_refused(model, images, tmp_path):
     with pytest.raises(ValueError, match="`shard_size` must be"):
         predict_folder(photos, model, tmp_path / "out", shard_size=0)
     assert not (tmp_path / "out").exists()
+
+
+OWN = """
+import dataclasses
+
+from keras_memvit import readouts
+
+
+@readouts.register
+@dataclasses.dataclass(frozen=True)
+class OfAnother(readouts.Deep):
+    name = "of_another_module"
+"""
+WORKER = """
+import json, sys
+
+sys.path.insert(0, sys.argv[1])
+from keras_memvit.data.bulk.answerer import Answerer
+
+Answerer(*json.loads(sys.argv[2]))({"unit": [sys.argv[3]]})
+"""
+
+
+def test_a_worker_imports_the_users_own_readouts(images, tmp_path, monkeypatch):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "own_readout_of_workers.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path / "own")
+    cls = importlib.import_module("own_readout_of_workers").OfAnother
+    model = keras_memvit.build(make_backbone(), {"birds": 3}, readout=cls())
+    module, out = sys.modules[predict_folder.__module__], tmp_path / "out"
+
+    def elsewhere(units, arguments, *_):
+        for unit in units:
+            run_python(
+                WORKER,
+                keras.backend.backend(),
+                tmp_path / "own",
+                json.dumps(arguments),
+                json.dumps(unit),
+            )
+
+    monkeypatch.setattr(module, "_run", elsewhere)
+    photos = save(images[:2], tmp_path / "photos")
+    predict_folder(photos, model, out, **OPTIONS)
+    check(out, model, [str(photos / f"{i}.png") for i in range(2)], images[:2])
+    monkeypatch.setattr(cls, "__module__", "__main__")
+    with pytest.raises(ValueError, match="`model` has a readout.*a worker"):
+        predict_folder(photos, model, tmp_path / "x", **OPTIONS)
+    assert not (tmp_path / "x").exists()
 
 
 class Read(ImageFile):
