@@ -28,6 +28,7 @@ from keras_memvit.data.crops import resize
 from keras_memvit.data.pictures import UnreadableImage
 from keras_memvit.data.pictures import read_image
 from keras_memvit.data.precompute_folder import _precompute
+from keras_memvit.data.precompute_folder import _run
 from keras_memvit.data.precompute_folder import precompute_folder
 from keras_memvit.data.predict_folder import predict_folder
 from keras_memvit.states import writer
@@ -398,6 +399,33 @@ def test_a_file_that_changes_is_named_and_looked_at_again(
     assert {row["image"]: row["error"] for row in rows} == {
         str(photos / f"{i}.png"): None for i in range(8)
     }
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_all_workers_end_with_the_call(error):
+    ended = []
+
+    class Ray:
+        """Three jobs, none of which ends well."""
+
+        put = staticmethod(lambda data: data)
+        remote = staticmethod(lambda function: Ray)
+        options = staticmethod(lambda **options: Job)
+
+        @staticmethod
+        def get(jobs):
+            raise error("the first")
+
+        @staticmethod
+        def cancel(job, force):
+            ended.append((job, force))
+
+    class Job:
+        remote = staticmethod(lambda *arguments: arguments[-1])
+
+    with pytest.raises(error, match="the first"):
+        _run(Ray, ("backbone", [], "path", "int8"), 3, {})
+    assert ended == [((i, 3), True) for i in range(3)]
 
 
 def test_a_narrow_picture_of_great_height_does_not_grow(tmp_path, monkeypatch):

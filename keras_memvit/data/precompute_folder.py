@@ -107,8 +107,15 @@ def _run(ray, arguments, workers, options):
     backbone, data, path, dtype = arguments
     run = ray.remote(_precompute).options(max_retries=RETRIES, **options)
     data = ray.put(data)  # once, for all workers
-    parts = [(i, workers) for i in range(workers)]
-    ray.get([run.remote(backbone, data, path, dtype, part) for part in parts])
+    jobs = []
+    try:
+        for i in range(workers):
+            jobs.append(run.remote(backbone, data, path, dtype, (i, workers)))
+        ray.get(jobs)
+    except BaseException:  # Ctrl-C as well: none goes on by itself
+        for job in jobs:
+            ray.cancel(job, force=True)
+        raise
 
 
 def _precompute(backbone, data, path, dtype, process):
