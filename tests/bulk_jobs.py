@@ -18,6 +18,7 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 from conftest import make_backbone
 from conftest import randomize
+from PIL import Image
 
 import keras_memvit
 from keras_memvit import TaskSpec
@@ -36,6 +37,14 @@ def make_model():
     for i, spec in enumerate(SPECS):
         randomize(model.task_layers[spec.name], seed=i)
     return model
+
+
+def save(images, folder):
+    """Images as PNG files in a new folder."""
+    folder.mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{i}.png")
+    return folder
 
 
 def predict(folder):

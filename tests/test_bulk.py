@@ -1,26 +1,29 @@
 """What a worker of bulk work does, in this process: no Ray."""
 
-import io
+import importlib
 import json
 import os
 import sys
 
+import keras
 import numpy as np
 import pytest
 from bulk_jobs import OPTIONS
 from bulk_jobs import make_model
+from bulk_jobs import save
 from conftest import make_backbone
 from conftest import randomize
 from PIL import Image
+from processes import run_python
 from server_client import png
 
 import keras_memvit
 from keras_memvit.data.answers import rows_of
 from keras_memvit.data.bulk.answerer import Answerer
-from keras_memvit.data.bulk.part_batches import PartBatches
-from keras_memvit.data.class_folders import ImageFile
+from keras_memvit.data.crops import resize
+from keras_memvit.data.pictures import UnreadableImage
+from keras_memvit.data.pictures import read_image
 from keras_memvit.data.predict_folder import predict_folder
-from keras_memvit.states import writer
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -43,13 +46,6 @@ def ran(monkeypatch):
 
     monkeypatch.setattr(sys.modules[predict_folder.__module__], "_run", run)
     return units
-
-
-def save(images, folder):
-    folder.mkdir()
-    for i, image in enumerate(images):
-        Image.fromarray(image).save(folder / f"{i}.png")
-    return folder
 
 
 def answers(output):
@@ -132,9 +128,11 @@ def test_parquet_files(column, model, images, tmp_path, ran):
     check(out, model, [f"{file}#{i}" for i in whole], images[whole])
     damaged = f"{tmp_path / 'in' / 'part-1.parquet'}#0"
     assert set(broken) == {f"{file}#3", f"{file}#5", damaged}
-    assert len(ran) == 3
-    predict_folder(tmp_path / "in", model, out, **OPTIONS)
-    assert len(ran) == 3
+    assert len(ran) == 5  # four row groups, and the damaged file
+    for size in (1, 4, 100):  # says nothing of records
+        predict_folder(tmp_path / "in", model, out, **OPTIONS | {"shard_size": size})
+    assert len(ran) == 5
+    check(out, model, [f"{file}#{i}" for i in whole], images[whole])
     out = tmp_path / "keys"
     predict_folder(file, model, out, key_column="id", **OPTIONS)
     check(out, model, [f"n{i}" for i in whole], images[whole])
@@ -161,6 +159,42 @@ def test_tfrecords(model, images, tmp_path):
     broken = predict_folder(file, model, out, key_column="id", **OPTIONS)
     check(out, model, [f"n{i}" for i in range(7)], images[:7])
     assert [name for name, _ in broken] == [f"{file}#7"]
+    file = tmp_path / "odd.tfrecord"
+    with tf.io.TFRecordWriter(str(file)) as records:
+        records.write(example.SerializeToString())
+        records.write(b"no example")  # whole, and of another kind
+    whole = tmp_path / "whole.tfrecord"
+    with tf.io.TFRecordWriter(str(whole)) as records:
+        records.write(example.SerializeToString())
+    out = tmp_path / "odd"
+    broken = predict_folder([file, whole], model, out, **OPTIONS)
+    check(out, model, [f"{file}#0", f"{whole}#0"], images[[7, 7]])
+    ((name, reason),) = broken
+    assert name == f"{file}#1" and "DecodeError" in reason
+
+
+@pytest.mark.parametrize("error", [pyarrow.ArrowNotImplementedError, KeyError])
+def test_any_error_of_a_record_file_is_its_own(
+    error, model, images, tmp_path, monkeypatch
+):
+    for name in ("a", "b"):
+        table = pyarrow.table({"image": [png(images[0])] * 2})
+        parquet.write_table(table, tmp_path / f"{name}.parquet")
+    original = parquet.ParquetFile
+
+    def opened(path, *arguments, **options):
+        if str(path).endswith("a.parquet"):
+            raise error("of its own")
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(parquet, "ParquetFile", opened)
+    files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    broken = predict_folder(files, model, tmp_path / "out", **OPTIONS)
+    check(tmp_path / "out", model, [f"{files[1]}#{i}" for i in (0, 1)], images[[0, 0]])
+    assert [name for name, _ in broken] == [f"{files[0]}#0"]
+    error = ImportError
+    with pytest.raises(ImportError, match="of its own"):
+        predict_folder(files, model, tmp_path / "x", **OPTIONS)
 
 
 def test_what_cannot_be_done_is_refused(model, images, tmp_path):
@@ -177,42 +211,73 @@ def test_what_cannot_be_done_is_refused(model, images, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-class Read(ImageFile):
-    """Counts what is read."""
+OWN = """
+import dataclasses
 
-    names = []
-
-    def __call__(self):
-        Read.names.append(self.path.name)
-        return super().__call__()
+from keras_memvit import readouts
 
 
-def test_a_process_reads_its_own_images_alone(images, tmp_path, monkeypatch):
-    """And those of its shards that are damaged, when it is called again."""
-    monkeypatch.setattr(writer, "SHARD_BYTES", 2 * 2 * 7 * 32 * 4)  # two images
-    monkeypatch.setattr(Read, "names", [])
-    photos = save(images, tmp_path / "photos")
-    backbone, path = make_backbone(), tmp_path / "states"
-    examples = [(Read(photos / f"{i}.png"), i % 2) for i in range(8)]
+@readouts.register
+@dataclasses.dataclass(frozen=True)
+class OfAnother(readouts.Deep):
+    name = "of_another_module"
+"""
+WORKER = """
+import json, sys
 
-    def fill(index):
-        Read.names.clear()
-        data = PartBatches(examples, (32, 48), 3, 2)
-        options = {"dtype": "float32", "process": (index, 2), "verbose": 0}
-        store = keras_memvit.precompute(backbone, data, path, **options)
-        return store, sorted(int(name[0]) for name in Read.names)
+sys.path.insert(0, sys.argv[1])
+from keras_memvit.data.bulk.answerer import Answerer
 
-    assert fill(0) == (None, [0, 1, 4, 5])
-    store, read = fill(1)
-    assert read == [2, 3, 6, 7]
-    assert fill(0)[1] == []
-    with open(path / "view0-00002.npy", "r+b") as file:
-        file.seek(-4, io.SEEK_END)
-        file.write(b"1234")
-    assert fill(0)[1] == [4, 5]
-    alone = keras_memvit.precompute(
-        backbone, (images, np.arange(8) % 2), tmp_path / "b", dtype="float32", verbose=0
-    )
-    store = keras_memvit.StateStore(path)
-    np.testing.assert_allclose(store.rows(range(8)), alone.rows(range(8)), atol=1e-4)
-    np.testing.assert_array_equal(store.targets["labels"], alone.targets["labels"])
+Answerer(*json.loads(sys.argv[2]))({"unit": [sys.argv[3]]})
+"""
+
+
+def test_a_worker_imports_the_users_own_readouts(images, tmp_path, monkeypatch):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "own_readout_of_workers.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path / "own")
+    cls = importlib.import_module("own_readout_of_workers").OfAnother
+    model = keras_memvit.build(make_backbone(), {"birds": 3}, readout=cls())
+    module, out = sys.modules[predict_folder.__module__], tmp_path / "out"
+
+    def elsewhere(units, arguments, *_):
+        for unit in units:
+            run_python(
+                WORKER,
+                keras.backend.backend(),
+                tmp_path / "own",
+                json.dumps(arguments),
+                json.dumps(unit),
+            )
+
+    monkeypatch.setattr(module, "_run", elsewhere)
+    photos = save(images[:2], tmp_path / "photos")
+    predict_folder(photos, model, out, **OPTIONS)
+    check(out, model, [str(photos / f"{i}.png") for i in range(2)], images[:2])
+    monkeypatch.setattr(cls, "__module__", "__main__")
+    with pytest.raises(ValueError, match="`model` has a readout.*a worker"):
+        predict_folder(photos, model, tmp_path / "x", **OPTIONS)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_narrow_picture_of_great_height_does_not_grow(tmp_path, monkeypatch):
+    """It was resized across first, to 224 times its size and more."""
+    file = tmp_path / "narrow.png"
+    tall = np.random.default_rng(0).integers(0, 256, (900_000, 1, 3), dtype="uint8")
+    Image.fromarray(tall).save(file, compress_level=1)
+    sizes, by_pillow = [], Image.Image.resize
+
+    def noted(image, size, *arguments, **options):
+        sizes.append(size)
+        return by_pillow(image, size, *arguments, **options)
+
+    monkeypatch.setattr(Image.Image, "resize", noted)
+    found = resize(read_image(file), (224, 224))
+    assert sizes == [(1, 224), (224, 224)]
+    assert (found == found[:, :1]).all() and found.std() > 0
+    sizes.clear()
+    resize(tall[:30_000], (224, 224))  # what fits is as it has been
+    assert sizes == [(224, 30_000), (224, 224)]
+    Image.fromarray(np.zeros((1_000_001, 1), "uint8")).save(file)
+    with pytest.raises(UnreadableImage, match="1 x 1000001 pixels"):
+        read_image(file)

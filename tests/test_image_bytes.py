@@ -80,6 +80,27 @@ def test_large_photos_are_resized_in_strips_bit_for_bit(decode):
     np.testing.assert_array_equal(decode(encoded), [read(e) for e in encoded])
 
 
+def test_a_narrow_image_of_great_height_is_resized_down_first(decode):
+    rng = np.random.default_rng(0)
+    for shape in ((400_000, 1, 3), (200_000, 3, 3)):  # 48 across: 19 and 10 million
+        file = io.BytesIO()
+        pixels = rng.integers(0, 256, shape, dtype="uint8")
+        Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+        data = file.getvalue()
+        np.testing.assert_array_equal(decode([data])[0], read(data))
+
+
+def test_an_image_of_too_long_a_side_is_refused(decode):
+    import tensorflow as tf
+
+    for shape in ((1_000_001, 1, 1), (1, 1_000_001, 1)):
+        data = png(np.zeros(shape, "uint8"), 8)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="sides to 1000000"):
+            decode([data])
+        with pytest.raises(UnreadableImage, match="1000001"):
+            read(data)
+
+
 def test_the_same_bytes_give_the_same_answer_loaded_and_served(model, served, tmp_path):
     examples = photos(200)
     for i, (name, content) in enumerate(examples):

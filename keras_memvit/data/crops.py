@@ -6,6 +6,7 @@ import numpy as np
 
 AREA = (0.08, 1.0)  # inception crop: share of the image's area
 ASPECT = (3 / 4, 4 / 3)  # and width over height
+ROOM = 1 << 24  # pixels that a picture may grow to between the steps of resizing
 PADDING = 0.125  # random crop of small images: share of the side, 4 of 32 pixels
 
 
@@ -13,7 +14,8 @@ def resize(image, size, box=None):
     """A part of an image, resized bilinearly with antialiasing.
 
     A whole image is resized first across and then down, in two steps, because
-    Pillow's versions order them differently; a SavedModel does the same.
+    Pillow's versions order them differently; a SavedModel does the same. Down comes
+    first where a narrow image of great height would fill the memory otherwise.
 
     Args:
         image: uint8 `(h, w, 3)`.
@@ -31,7 +33,9 @@ def resize(image, size, box=None):
     resample = Image.Resampling.BILINEAR
     image = Image.fromarray(image)
     if box is None:
-        image = image.resize((width, image.height), resample)
+        down = _down_first((image.height, image.width), size)
+        between = (image.width, height) if down else (width, image.height)
+        image = image.resize(between, resample)
     return np.asarray(image.resize((width, height), resample, box=box))
 
 
@@ -63,3 +67,9 @@ def padded_crop(image, size, rng):
 
 def _flip(image, rng):
     return image[:, ::-1] if rng.random() < 0.5 else image
+
+
+def _down_first(image_size, size):
+    """Whether across first would be larger than `ROOM`, the image and down first."""
+    between = image_size[0] * size[1]
+    return between > max(ROOM, image_size[0] * image_size[1], size[0] * image_size[1])

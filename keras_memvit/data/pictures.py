@@ -8,6 +8,7 @@ from keras_memvit.data.colours import to_rgb
 from keras_memvit.data.pixel_room import PixelRoom
 
 MAX_PIXELS = 50_000_000  # larger ones are not decoded: 150 MB of RGB each
+MAX_SIDE = 1_000_000  # weights of resizing are several times a side
 # The decoders that files may reach: Pillow has some that start other programs.
 FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 ORIENTATION = 0x0112  # the EXIF tag
@@ -35,14 +36,15 @@ def read_image(file):
 
     Raises:
         UnreadableImage: if it is no whole image of one of `FORMATS`, has more
-            than `MAX_PIXELS`, or values of a scale that the file does not say.
+            than `MAX_PIXELS` or a side of more than `MAX_SIDE`, or values of a scale
+            that the file does not say.
     """
     from PIL import Image
 
     try:
         with Image.open(file, formats=_formats()) as image:
             pixels = math.prod(image.size)
-            if pixels > MAX_PIXELS:
+            if pixels > MAX_PIXELS or max(image.size) > MAX_SIDE:
                 raise UnreadableImage(f"it has {image.width} x {image.height} pixels")
             with _ROOM.taken(pixels):
                 return _turned(to_rgb(image), _orientation(image))

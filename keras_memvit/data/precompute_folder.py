@@ -11,6 +11,7 @@ from keras_memvit.data.bulk.cluster import connect
 from keras_memvit.data.bulk.cluster import count_workers
 from keras_memvit.data.bulk.cluster import worker_options
 from keras_memvit.data.bulk.part_batches import PartBatches
+from keras_memvit.data.bulk.store_images import claim_images
 from keras_memvit.data.bulk.verdicts import Verdicts
 from keras_memvit.data.class_folders import ImageFile
 from keras_memvit.data.class_folders import from_folder
@@ -22,6 +23,7 @@ from keras_memvit.models.load_model import load_model
 from keras_memvit.states.precompute import check_backbone
 from keras_memvit.states.precompute import precompute
 from keras_memvit.states.store import StateStore
+from keras_memvit.states.store_card import DTYPES
 
 LOOKED_AT = "images.jsonl"
 RETRIES = 5  # of a worker that died, each of which goes on
@@ -42,8 +44,10 @@ def precompute_folder(
 
     As `precompute`, of a folder: each worker writes shards of its own, whole. Called
     again it goes on where it stopped, with any number of workers; one that dies is
-    started again and goes on as well. Labels are the classes' numbers in the order of
-    their names. On a cluster, all machines share the file system of both folders.
+    started again and goes on as well. `list.jsonl` in the store's folder keeps which
+    images it is of, by their paths in `source`. Labels are the classes' numbers in the
+    order of their names. On a cluster, all machines share the file system of both
+    folders.
 
     Args:
         source: a folder of class folders, as of `data.load` with
@@ -63,7 +67,8 @@ def precompute_folder(
 
     Raises:
         ValueError: if an argument is not as above, the folder has no images or not
-            those that it had, or `path` holds the store of another backbone.
+            those that it had, one is damaged meanwhile, or `path` holds the store of
+            another backbone.
         ImportError: if Ray is missing.
 
     Example:
@@ -76,6 +81,8 @@ def precompute_folder(
     source = pathlib.Path(os.path.abspath(os.path.expanduser(source)))
     if not source.is_dir():
         raise ValueError(f"`source` must be a folder of images. Received: {source}")
+    if dtype not in DTYPES:
+        raise ValueError(f"`dtype` must be one of {list(DTYPES)}. Received: {dtype!r}")
     backbone = model if isinstance(model, ViTBackbone) else check_backbone(model)
     path = pathlib.Path(os.path.abspath(os.path.expanduser(path)))
     path.mkdir(parents=True, exist_ok=True)
@@ -85,20 +92,30 @@ def precompute_folder(
     examples, skipped = _examples(source, verdicts)
     if skipped:
         _warn_of(skipped, path)
+    claim_images(path, source, examples)
     data = (examples, backbone.image_shape[:2], batch_size, max(int(num_cpus), 1))
     with scratch_folder(path) as scratch:
         file = scratch / "backbone.keras"
         backbone.save(file)
-        run = ray.remote(_precompute).options(
-            max_retries=RETRIES, **worker_options(num_cpus, num_gpus)
-        )
-        data = ray.put(data)  # once, for all workers
-        jobs = [
-            run.remote(str(file), data, str(path), dtype, (i, workers))
-            for i in range(workers)
-        ]
-        ray.get(jobs)
+        options = worker_options(num_cpus, num_gpus)
+        _run(ray, (str(file), data, str(path), dtype), workers, options)
     return StateStore(path)
+
+
+def _run(ray, arguments, workers, options):
+    """Has every worker do its part."""
+    backbone, data, path, dtype = arguments
+    run = ray.remote(_precompute).options(max_retries=RETRIES, **options)
+    data = ray.put(data)  # once, for all workers
+    jobs = []
+    try:
+        for i in range(workers):
+            jobs.append(run.remote(backbone, data, path, dtype, (i, workers)))
+        ray.get(jobs)
+    except BaseException:  # Ctrl-C as well: none goes on by itself
+        for job in jobs:
+            ray.cancel(job, force=True)
+        raise
 
 
 def _precompute(backbone, data, path, dtype, process):

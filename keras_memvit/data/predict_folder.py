@@ -25,6 +25,7 @@ from keras_memvit.files.locks import folder_locked
 from keras_memvit.models.load_model import load_model
 from keras_memvit.models.sharing import load_task
 from keras_memvit.models.task_model import TaskModel
+from keras_memvit.readouts.modules import readout_modules
 
 ANSWERS, BROKEN, CARD = "answers", "broken.jsonl", "job.json"
 BLOCKS = 64  # parts of the work a worker, which Ray hands out one by one
@@ -64,8 +65,8 @@ def predict_folder(
         backbone: where `model` is of task files, anything that `load_task` takes.
         top: int. Likeliest classes an image. Defaults to `1`.
         batch_size: int. Images a step. Defaults to `32`.
-        shard_size: int. Images a file of answers; a TFRecord is one shard. Defaults to
-            `1024`.
+        shard_size: int. Image files a file of answers; a row group of a Parquet file
+            and a TFRecord are one shard each. Defaults to `1024`.
         image_column: optional str. Defaults to `"image"` of Parquet files and
             `"image/encoded"` of TFRecords.
         key_column: optional str. The column whose values name images; without it
@@ -99,6 +100,7 @@ def predict_folder(
     answers = output / ANSWERS
     _refuse_inside(output, source)
     model = _model(model, backbone)
+    modules = readout_modules(model.specs, "a worker")
     answers.mkdir(parents=True, exist_ok=True)
     columns = (image_column, key_column)
     with folder_locked(output):  # another call on it comes first
@@ -112,7 +114,8 @@ def predict_folder(
                 file = scratch / "model.keras"
                 model.save(file)
                 threads = max(int(num_cpus), 1)
-                arguments = (str(file), str(answers), top, batch_size, threads, columns)
+                arguments = (str(file), str(answers), top, batch_size, threads)
+                arguments += (columns, modules)
                 _run(units, arguments, num_workers, num_cpus, num_gpus)
         broken = [*_read(answers, errors=True), *found.left_out]
         with open_whole(output / BROKEN, "w", encoding="utf-8") as lines:

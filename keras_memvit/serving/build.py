@@ -19,6 +19,7 @@ import numpy as np
 
 from keras_memvit.models.memory_vit import MemoryViT
 from keras_memvit.models.unified.unified_vit import UnifiedViT
+from keras_memvit.readouts.modules import readout_modules
 from keras_memvit.version import __version__
 
 CARD = "assets.extra/keras_memvit.json"
@@ -71,13 +72,8 @@ def run(model, request, scratch):
     expected = model.predict(probe, verbose=0)
     if keras.backend.backend() == "tensorflow":
         return build(model, request, probe, expected)
-    request.modules = sorted({type(s.readout).__module__ for s in model.specs})
-    if "__main__" in request.modules:
-        raise ValueError(
-            "`model` has a readout whose class is defined in `__main__`, where the "
-            "TensorFlow process that exports cannot import it: move it to a module. "
-            f"Received the tasks {[spec.name for spec in model.specs]}"
-        )
+    process = "the TensorFlow process that exports"
+    request.modules = readout_modules(model.specs, process)
     model.save(scratch / "model.keras")
     np.savez(scratch / "probe.npz", images=probe, **expected)
     (scratch / "request.json").write_text(json.dumps(dataclasses.asdict(request)))

@@ -6,12 +6,16 @@ the horizontal pass and again after the vertical one.
 
 import tensorflow as tf
 
+from keras_memvit.data.crops import ROOM
+
 DIGITS = 22
 STRIP = 1 << 20  # pixels that the horizontal pass takes at a time
 
 
 def resize(image, size, convert):
     """Resizes an image, whose pixels are converted strip by strip.
+
+    First across and then down; the other way round as `data.crops.resize` does.
 
     Args:
         image: uint8 `(h, w, channels)`.
@@ -21,9 +25,23 @@ def resize(image, size, convert):
     Returns:
         uint8 `(height, width, 3)`.
     """
+    height, width = tf.unstack(tf.shape(image, tf.int64)[:2])
+    other = tf.maximum(height, size[0]) * width
+    return tf.cond(
+        height * size[1] > tf.maximum(other, ROOM),
+        lambda: _turned(_across_first(_turned(image), size[::-1], convert)),
+        lambda: _across_first(image, size, convert),
+    )
+
+
+def _turned(image):
+    return tf.transpose(image, (1, 0, 2))
+
+
+def _across_first(image, size, convert):
     height, width = tf.shape(image)[0], tf.shape(image)[1]
     across, down = _weights(width, size[1]), _weights(height, size[0])
-    rows = tf.maximum(STRIP // tf.maximum(width, 1), 1)
+    rows = tf.maximum(STRIP // tf.maximum(width, size[1]), 1)
     count = (height + rows - 1) // rows
     strips = tf.TensorArray(
         tf.uint8, count, element_shape=(None, 3 * size[1]), infer_shape=False
@@ -32,9 +50,9 @@ def resize(image, size, convert):
     def shrink(i, strips):
         strip = convert(image[i * rows : (i + 1) * rows])
         # Turned as bytes: a quarter of the memory that whole numbers take.
-        columns = tf.reshape(tf.transpose(strip, (1, 0, 2)), (width, -1))  # (w, rows*3)
+        columns = tf.reshape(_turned(strip), (width, -1))  # (w, rows*3)
         columns = tf.reshape(_apply(across, columns), (size[1], -1, 3))
-        strip = tf.reshape(tf.transpose(columns, (1, 0, 2)), (-1, 3 * size[1]))
+        strip = tf.reshape(_turned(columns), (-1, 3 * size[1]))
         return i + 1, strips.write(i, strip)
 
     _, strips = tf.while_loop(

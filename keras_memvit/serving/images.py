@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from keras_memvit.data.pictures import MAX_SIDE
 from keras_memvit.serving.image_headers import has_alpha
 from keras_memvit.serving.image_headers import is_png
 from keras_memvit.serving.image_headers import num_pixels
@@ -41,6 +42,9 @@ def decode_images(image_bytes, image_shape, max_pixels):
         with tf.control_dependencies([tf.debugging.assert_positive(size)]):
             encoded = tf.identity(encoded)
         image = _turned(_decoded(encoded), orientation(encoded))
+        longest = tf.reduce_max(tf.shape(image))
+        with tf.control_dependencies([tf.debugging.assert_less(longest, MAX_SIDE + 1)]):
+            image = tf.identity(image)
         pixels = resize(image, image_shape[:2], _over_white)
         return position, tf.ensure_shape(tf.cast(pixels, tf.float32), image_shape)
 
@@ -48,7 +52,7 @@ def decode_images(image_bytes, image_shape, max_pixels):
     data = data.map(lambda image, size: (*image, size))
     positions, images = _survivors(data, decode, image_shape, tf.float32, parallel)
     present = tf.scatter_nd(positions, tf.ones_like(positions[:, 0]), count[None])
-    message = "hold whole JPEG or PNG images. Cannot decode"
+    message = f"hold whole JPEG or PNG images, sides to {MAX_SIDE}. Cannot decode"
     with tf.control_dependencies([_require(present > 0, message)]):
         return tf.ensure_shape(tf.identity(images), (None, *image_shape))
 

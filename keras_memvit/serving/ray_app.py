@@ -11,11 +11,29 @@ from keras_memvit.serving.server.run import Settings
 from keras_memvit.serving.server.run import make_application
 
 SERVES = ("host", "port")  # what Ray Serve decides
+INNER = ("watch", "max_delay")  # of `Settings`, and no argument
+# The least that an argument may be, as of `keras-memvit serve`.
+LEAST = {
+    "image_size": 1,
+    "num_replicas": 1,
+    "min_replicas": 0,
+    "max_replicas": 1,
+    "num_cpus": 0,
+    "num_gpus": 0,
+    "max_batch": 1,
+    "max_delay_ms": 0,
+    "max_queue": 1,
+    "max_images": 1,
+    "max_pixels": 1,
+    "max_body": 1,
+    "timeout": 0.1,
+    "capacity": 1,
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What `build_app` takes beside the `Settings` of a server."""
+    """What `build_app` takes beside, or in other units than, a server's `Settings`."""
 
     directory: str
     backbone: str
@@ -25,6 +43,7 @@ class Options:
     max_replicas: int = 1
     num_cpus: float = 1.0
     num_gpus: float = 0.0
+    max_delay_ms: float = 5.0
 
 
 def build_app(args: dict[str, Any]) -> Any:
@@ -38,7 +57,7 @@ def build_app(args: dict[str, Any]) -> Any:
         args: dict of numbers or text. `directory`, the task files' folder, which all
             machines share, and `backbone`, a preset name, preset folder or `hf://`
             handle, must be there. `num_replicas` is how many there are; without it
-            Ray starts `min_replicas` to `max_replicas`, as requests need.
+            Ray starts `min_replicas` to `max_replicas` (1 and 1), as requests need.
             `num_cpus` and `num_gpus` are a replica's, `image_size` is the images'
             side. What else `keras-memvit serve` takes has its names and units
             here: `max_batch`, `max_delay_ms`, `max_queue`, `max_images`, `max_pixels`,
@@ -49,7 +68,8 @@ def build_app(args: dict[str, Any]) -> Any:
         A Ray Serve application.
 
     Raises:
-        ValueError: if an argument is missing, unknown or not as above.
+        ValueError: if an argument is missing, unknown, out of its range or not as
+            above.
         ImportError: if Ray Serve is missing.
 
     Example:
@@ -110,26 +130,59 @@ def _replicas(options, settings):
 
 def _read(args):
     """`Options` and `Settings` of arguments, which a command line gives as text."""
+    known = {kind: dataclasses.fields(kind) for kind in (Options, Settings)}
+    known = {kind: {field.name for field in found} for kind, found in known.items()}
+    known[Settings] -= {*SERVES, *INNER}
+    names = set.union(*known.values())
+    if unknown := set(args) - names:
+        raise ValueError(
+            f"`args` must be of {sorted(names)}. Received: {sorted(unknown)}"
+        )
+    replicas = {name: args[name] for name in args if name.endswith("_replicas")}
+    if replicas.get("num_replicas") is not None and len(replicas) > 1:
+        raise ValueError(
+            "`num_replicas` stands alone: `min_replicas` and `max_replicas` are bounds "
+            f"of a number that Ray decides. Received: {replicas}"
+        )
+    found = [
+        _parse(kind, {name: value for name, value in args.items() if name in own})
+        for kind, own in known.items()
+    ]
+    _require_in_range(*found)
+    options, settings = found
+    backbone = os.path.abspath(os.path.expanduser(options.backbone))
+    if os.path.isdir(backbone):  # a replica works in a folder of its own
+        options = dataclasses.replace(options, backbone=backbone)
+    delay = options.max_delay_ms / 1000
+    return options, dataclasses.replace(settings, watch=True, max_delay=delay)
+
+
+def _parse(kind, values):
+    """A dataclass of numbers or text."""
     from pydantic import TypeAdapter
     from pydantic import ValidationError
 
-    if "max_delay_ms" in args:
-        args["max_delay"] = float(args.pop("max_delay_ms")) / 1000
-    args["watch"] = True
-    known = {kind: dataclasses.fields(kind) for kind in (Options, Settings)}
-    known = {k: {f.name for f in fields} - set(SERVES) for k, fields in known.items()}
-    unknown = set(args) - set.union(*known.values())
-    if unknown:
-        names = sorted(set.union(*known.values()) - {"watch", "max_delay"})
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        wrong = {e["loc"][0]: e["msg"] for e in error.errors()}
+        given = {name: values.get(name) for name in wrong if name != "token"}
+        wrong = [f"{name}: {message}" for name, message in wrong.items()]
         raise ValueError(
-            f"`args` must be of {[*names, 'max_delay_ms']}. Received: {sorted(unknown)}"
+            f"`args` are not as they must be: {wrong}. Received: {given}"
+        ) from None
+
+
+def _require_in_range(options, settings):
+    if settings.token == "":
+        raise ValueError("`token` must not be empty. Received: ''")
+    values = {**vars(options), **vars(settings)}
+    for name, least in LEAST.items():
+        value = values[name]
+        if value is not None and not value >= least:  # nor NaN
+            raise ValueError(f"`{name}` must be at least {least}. Received: {value}")
+    if options.min_replicas > options.max_replicas:
+        raise ValueError(
+            "`min_replicas` must be at most `max_replicas`. Received: "
+            f"min_replicas={options.min_replicas}, max_replicas={options.max_replicas}"
         )
-    found = []
-    for kind, names in known.items():
-        own = {name: value for name, value in args.items() if name in names}
-        try:
-            found.append(TypeAdapter(kind).validate_python(own))
-        except ValidationError as error:
-            wrong = [f"{e['loc'][0]}: {e['msg']}" for e in error.errors()]
-            raise ValueError(f"`args` are not as they must be: {wrong}") from None
-    return found

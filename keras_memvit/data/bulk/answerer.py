@@ -1,5 +1,6 @@
 """A worker of `predict_folder`: it has the model, and answers units of pictures."""
 
+import importlib
 import json
 import pathlib
 
@@ -23,9 +24,12 @@ class Answerer:
         output: folder of the files of answers, one a unit.
         top, batch_size, threads: ints.
         columns: names of the columns of images and of keys, or None.
+        modules: names of the modules that register the readouts of the model's tasks.
     """
 
-    def __init__(self, model, output, top, batch_size, threads, columns):
+    def __init__(self, model, output, top, batch_size, threads, columns, modules):
+        for module in modules:
+            importlib.import_module(module)
         self.model = load_model(model, compile=False)
         self.specs = {spec.name: spec for spec in self.model.specs}
         self.output = pathlib.Path(output)

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 
 from keras_memvit.data.crops import resize
+from keras_memvit.data.image_files import printable
+from keras_memvit.data.pictures import UnreadableImage
 
 
 class PartBatches(keras.utils.PyDataset):
@@ -53,4 +55,11 @@ class PartBatches(keras.utils.PyDataset):
         return (images,) if labels[0] is None else (images, np.array(labels, "int32"))
 
     def _read(self, file):
-        return resize(file(), self.image_size)
+        try:
+            return resize(file(), self.image_size)
+        except UnreadableImage as error:
+            raise ValueError(
+                "`source` must hold images that stay as they were first found. "
+                f"Received: {printable(file.path)}, which can be read no more "
+                f"({error}): bring it back and call again"
+            ) from error

@@ -36,7 +36,9 @@ def pictures_of(unit, image_column=None, key_column=None):
             key, data = next(found)
         except StopIteration:
             return
-        except _broken() as error:
+        except ImportError:
+            raise
+        except Exception as error:  # Arrow, Protobuf and TensorFlow have their own
             reason = f"the rest cannot be read: {type(error).__name__}: {error}"
             yield f"{path}#{number}", lambda reason=reason: _refuse(reason)
             return
@@ -69,14 +71,6 @@ def _tfrecord(path, image_feature, key_feature):
         image = features[image_feature].bytes_list.value
         key = features[key_feature].bytes_list.value if key_feature else ()
         yield next(iter(key), None), next(iter(image), None)
-
-
-def _broken():
-    """What a damaged file of pictures raises, as far as it is loaded."""
-    import sys
-
-    tf, errors = sys.modules.get("tensorflow"), (OSError, ValueError)
-    return (*errors, tf.errors.OpError) if hasattr(tf, "errors") else errors
 
 
 def _file(data):

@@ -1,8 +1,8 @@
 """Units of bulk work: pictures that one worker answers, and writes, together.
 
 A unit is what JSON can hold: `{"files": [path, ...]}`, `{"parquet": path,
-"row_groups": [...], "start": row}` or `{"tfrecord": path}`. Its name is a digest of
-that, so that it is the same in every call.
+"row_groups": [number], "start": row}` or `{"tfrecord": path}`. Its name is a digest of
+that, so that it is the same in every call: of records it depends on no argument.
 """
 
 import hashlib
@@ -64,10 +64,10 @@ class Source:
             )
 
     def units(self, size, answered=(), columns=()):
-        """Units of about `size` pictures.
+        """Units of pictures.
 
         Args:
-            size: int.
+            size: int. Image files a unit.
             answered: names of image files that need no answer any more.
             columns: names of columns that Parquet files must have.
 
@@ -81,7 +81,7 @@ class Source:
                 yield {"files": own}
         for path in self.records:
             if ".parquet" in path.name:
-                yield from _parquet_units(path, size, columns)
+                yield from _parquet_units(path, columns)
             else:
                 yield {"tfrecord": str(path)}
 
@@ -94,8 +94,8 @@ def is_records(path):
     )
 
 
-def _parquet_units(path, size, columns):
-    """Consecutive row groups, until there are `size` rows."""
+def _parquet_units(path, columns):
+    """A unit for each row group."""
     import_pyarrow()
     from pyarrow import parquet
 
@@ -104,7 +104,7 @@ def _parquet_units(path, size, columns):
             found = file.metadata
             names = set(file.schema_arrow.names)
             rows = [found.row_group(i).num_rows for i in range(found.num_row_groups)]
-    except (OSError, ValueError):  # its worker says so
+    except Exception:  # Arrow has errors of its own; the worker says which
         yield {"parquet": str(path), "row_groups": None, "start": 0}
         return
     if not names.issuperset(columns):
@@ -112,10 +112,7 @@ def _parquet_units(path, size, columns):
             "`image_column` and `key_column` must be columns of every Parquet file. "
             f"Received: {list(columns)}, and {path} with {sorted(names)}"
         )
-    groups, held, start = [], 0, 0
+    start = 0
     for group, count in enumerate(rows):
-        groups.append(group)
-        held += count
-        if held >= size or group == len(rows) - 1:
-            yield {"parquet": str(path), "row_groups": groups, "start": start}
-            groups, held, start = [], 0, start + held
+        yield {"parquet": str(path), "row_groups": [group], "start": start}
+        start += count

@@ -1,6 +1,7 @@
 """Which image files are whole, found once by all workers of a cluster, and kept."""
 
 import json
+import os
 import pathlib
 
 from keras_memvit.data.class_folders import defects
@@ -14,7 +15,7 @@ class Verdicts:
 
     Args:
         path: the JSON lines that keep it: a file that has been looked at stays what
-            it was found to be.
+            it was found to be, as long as its size and time are the same.
         ray: the package, connected.
         options: dict, what Ray gives a worker.
     """
@@ -25,19 +26,21 @@ class Verdicts:
     def __call__(self, files):
         """A dict from each file to the reason or None."""
         known = self._known()
-        new = [file for file in files if str(file) not in known]
+        states = {str(file): _state(file) for file in files}  # before the look
+        new = [f for f in files if not _same(known.get(str(f)), states[str(f)])]
         if new:
-            known.update(self._find(new))
+            for name, error in self._find(new):
+                known[name] = {"error": error, **states[name]}
             with open_whole(self.path, "w", encoding="utf-8") as lines:
-                for name, error in known.items():
-                    lines.write(json.dumps({"image": name, "error": error}) + "\n")
-        return {file: known[str(file)] for file in files}
+                for name, found in known.items():
+                    lines.write(json.dumps({"image": name, **found}) + "\n")
+        return {file: known[str(file)]["error"] for file in files}
 
     def _known(self):
         if not self.path.exists():
             return {}
         rows = map(json.loads, self.path.read_text().splitlines())
-        return {row["image"]: row["error"] for row in rows}
+        return {row.pop("image"): row for row in rows}
 
     def _find(self, files):
         parts = [files[i : i + SIZE] for i in range(0, len(files), SIZE)]
@@ -46,6 +49,19 @@ class Verdicts:
         found = found.map(_look, **self.options)
         for row in found.iter_rows():
             yield from json.loads(row["found"])
+
+
+def _state(file):
+    """Size and time of the last change; nothing of a file that has vanished."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return {}
+    return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}
+
+
+def _same(known, state):
+    return bool(known and state) and state.items() <= known.items()
 
 
 def _look(row):
