@@ -1,5 +1,8 @@
 """A frozen base in one or two bytes a weight: its size, its answers, its exactness."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -181,3 +184,15 @@ def test_a_rival_wants_whole_weights(backbone, kind):
 def test_unknown_quantization(backbone):
     with pytest.raises(ValueError, match="quantize='int3'"):
         keras_memvit.build(backbone, {"a": 2}, quantize="int3")
+
+
+@pytest.mark.parametrize("base", KINDS.values(), ids=KINDS)
+def test_nothing_of_the_original_stays_in_memory(base):
+    """Keras' lists know their layers: what came as an argument held all of these."""
+    source = make_backbone("clip", image_mean=[0.4, 0.5, 0.6], use_qkv_bias=[True] * 3)
+    embedding = weakref.ref(source.patch_embedding)
+    model = keras_memvit.build(source, {"a": 2}, **base)
+    del source
+    gc.collect()
+    assert embedding() is None
+    assert model.backbone.image_mean == [0.4, 0.5, 0.6]

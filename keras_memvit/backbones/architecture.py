@@ -40,7 +40,10 @@ def architecture(backbone):
     for name, default in LATER_ARGUMENTS.items():
         if getattr(backbone, name) != default:
             values[name] = getattr(backbone, name)
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+    # Plain lists: Keras' tracked ones hold the layers of the model that they are of.
+    return {
+        k: list(v) if isinstance(v, (tuple, list)) else v for k, v in values.items()
+    }
 
 
 def copy_weights(source, target, antialias=False):

@@ -1,5 +1,6 @@
 """From whatever the caller has to a `ViTBackbone` and its classifier."""
 
+import gc
 import os
 import typing
 
@@ -121,6 +122,7 @@ def convert(
     policy = backbone.image_normalization.dtype_policy
     half = is_half(dtype) and policy != keras.dtype_policies.get(dtype)
     if half or quantize not in (None, backbone.quantization):
+        gc.collect()  # a loaded original, in cycles, would stay beside two copies
         backbone = compact(backbone, dtype if half else None, quantize)
     return backbone, classifier
 

@@ -65,7 +65,7 @@ class ImageNormalization(keras.layers.Layer):
 
     def get_config(self):
         config = super().get_config()
-        config.update(mean=self.mean, std=self.std)
+        config.update(mean=list(self.mean), std=list(self.std))
         return config
 
 
