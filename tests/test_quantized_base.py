@@ -196,3 +196,14 @@ def test_nothing_of_the_original_stays_in_memory(base):
     gc.collect()
     assert embedding() is None
     assert model.backbone.image_mean == [0.4, 0.5, 0.6]
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="lists of parameters are torch's"
+)
+def test_no_list_of_parameters_keeps_float_kernels(backbone):
+    model = keras_memvit.build(backbone, {"a": 2}, quantize="int8")
+    kernels = [w.value for w in model.backbone.weights if "int8" in str(w.dtype)]
+    shapes = {tuple(kernel.shape) for kernel in kernels}
+    held = [p for p in model.backbone.parameters() if tuple(p.shape) in shapes]
+    assert shapes and {str(p.dtype) for p in held} == {"torch.int8"}

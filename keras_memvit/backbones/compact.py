@@ -35,17 +35,22 @@ def compact(backbone, dtype=None, quantize=None):
         changes["dtype"] = dtype
     other = backbone.replicate(**changes)
     if quantize is not None and other.quantization is None:
-        quantize_blocks(other.blocks, quantize)
+        quantize_blocks(other, quantize)
         other.quantization = quantize
     return other
 
 
-def quantize_blocks(blocks, mode):
-    """Quantises the linear layers of encoder blocks, in place."""
-    for block in blocks:
+def quantize_blocks(backbone, mode):
+    """Quantises the linear layers of a `ViTBackbone`'s blocks, in place."""
+    for block in backbone.blocks:
         for layer in block._flatten_layers(include_self=False):
             if isinstance(layer, keras.layers.Dense):
                 layer.quantize(mode)
+    # On torch every layer around them has a list of parameters, which would keep the
+    # float kernels in memory; Keras makes it anew when it is asked for.
+    for layer in backbone._flatten_layers():
+        if hasattr(layer, "_torch_params"):
+            del layer._torch_params
 
 
 def is_half(dtype):

@@ -177,7 +177,7 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
         self._fingerprint = RememberedFingerprint()
         check_quantization(quantization)
         if quantization is not None:
-            quantize_blocks(blocks, quantization)
+            quantize_blocks(self, quantization)
         self.quantization = quantization
         self.source_fingerprint = source_fingerprint
 
