@@ -103,6 +103,14 @@ def images():
     return np.random.default_rng(1).integers(0, 256, (8, 32, 48, 3), dtype="uint8")
 
 
+@pytest.fixture
+def small_shards(monkeypatch):
+    """Stores of `make_backbone`: three images a shard in float32, six in bfloat16."""
+    from keras_memvit.states import writer
+
+    monkeypatch.setattr(writer, "SHARD_BYTES", 3 * 2 * 7 * 32 * 4)
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     keras.utils.set_random_seed(0)

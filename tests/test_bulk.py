@@ -281,3 +281,11 @@ def test_a_narrow_picture_of_great_height_does_not_grow(tmp_path, monkeypatch):
     Image.fromarray(np.zeros((1_000_001, 1), "uint8")).save(file)
     with pytest.raises(UnreadableImage, match="1 x 1000001 pixels"):
         read_image(file)
+
+
+def test_damaged_notes_are_named(model, images, tmp_path):
+    photos, output = save(images[:1], tmp_path / "photos"), tmp_path / "out"
+    predict_folder(photos, model, output, **OPTIONS)
+    (output / "job.json").write_text("{")
+    with pytest.raises(ValueError, match=r"`output` must.*job\.json.*empty folder"):
+        predict_folder(photos, model, output, **OPTIONS)

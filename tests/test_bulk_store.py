@@ -142,6 +142,9 @@ def test_a_file_that_changes_is_named_and_looked_at_again(
     assert here == ["5.png"]
     fill()
     assert here == []
+    (path / "images.jsonl").write_text("half a li")  # damaged: all are looked at again
+    assert fill().num_images == 8
+    assert len(here) == 8
     rows = map(json.loads, (path / "images.jsonl").read_text().splitlines())
     assert {row["image"]: row["error"] for row in rows} == {
         str(photos / f"{i}.png"): None for i in range(8)

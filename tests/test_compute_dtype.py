@@ -83,9 +83,13 @@ def test_auto_never_rounds_a_store_of_float32(images, tmp_path, timed):
 
 def test_both_are_timed_for_real(images, tmp_path, monkeypatch):
     monkeypatch.setattr(compute_dtype, "SECONDS", 0.01)
-    store = precompute(make_backbone(), images, tmp_path, compute_dtype="auto")
-    assert store.card.get("compute_dtype") in (None, "bfloat16")
-    assert len(store) == 8
+    options = {"compute_dtype": "auto"}
+    store = precompute(make_backbone(), images, tmp_path / "auto", **options)
+    taken = store.card.get("compute_dtype")
+    assert taken in (None, "bfloat16")
+    options = {"compute_dtype": taken}
+    same = precompute(make_backbone(), images, tmp_path / "same", **options)
+    np.testing.assert_array_equal(store.rows(range(8)), same.rows(range(8)))
 
 
 @pytest.mark.parametrize(

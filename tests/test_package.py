@@ -74,7 +74,8 @@ import sys, keras
 before = set(sys.modules)
 import keras_memvit
 heavy = {"keras_hub", "keras_cv", "tensorflow_datasets", "matplotlib", "PIL", "sklearn",
-         "tensorflow", "jax", "torch", "safetensors", "onnx", "jinja2"}
+         "tensorflow", "jax", "torch", "safetensors", "onnx", "jinja2",
+         "ray", "fastapi", "typer"}
 print(sorted({name.split(".")[0] for name in set(sys.modules) - before} & heavy))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -11,7 +11,15 @@ from keras_memvit.cli import console
 from keras_memvit.cli.options import Backbone
 from keras_memvit.cli.options import ImageSize
 from keras_memvit.cli.task_files import find_backbone
+from keras_memvit.serving.server.run import LEAST
+from keras_memvit.serving.server.run import Settings
 from keras_memvit.tasks.task_file import SUFFIX
+
+
+def _number(name, *flags, **options):
+    """An option for a number of `Settings`, which is bounded as there."""
+    return typer.Option(*flags, min=LEAST[name], **options)
+
 
 Folder = Annotated[
     pathlib.Path, typer.Argument(metavar="DIR", help="A folder of task files.")
@@ -22,16 +30,17 @@ Watch = Annotated[
 Host = Annotated[
     str, typer.Option(help="Address; others than this machine reach 0.0.0.0.")
 ]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="0 is any free one.")]
-MaxBatch = Annotated[int, typer.Option(min=1, help="Images a pass of the backbone.")]
+Port = Annotated[int, _number("port", max=65535, help="0 is any free one.")]
+MaxBatch = Annotated[int, _number("max_batch", help="Images a pass of the backbone.")]
 MaxDelay = Annotated[
-    float, typer.Option("--max-delay-ms", min=0, help="What an image waits for others.")
+    float,
+    _number("max_delay", "--max-delay-ms", help="What an image waits for others."),
 ]
-MaxQueue = Annotated[int, typer.Option(min=1, help="Images that may wait.")]
-MaxPixels = Annotated[int, typer.Option(min=1, help="Pixels of an encoded image.")]
-MaxBody = Annotated[int, typer.Option(min=1, help="Bytes of a request.")]
-Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds a request may take.")]
-Capacity = Annotated[int, typer.Option(min=1, help="Tasks in memory at once.")]
+MaxQueue = Annotated[int, _number("max_queue", help="Images that may wait.")]
+MaxPixels = Annotated[int, _number("max_pixels", help="Pixels of an encoded image.")]
+MaxBody = Annotated[int, _number("max_body", help="Bytes of a request.")]
+Timeout = Annotated[float, _number("timeout", help="Seconds a request may take.")]
+Capacity = Annotated[int, _number("capacity", help="Tasks in memory at once.")]
 TokenFile = Annotated[
     pathlib.Path | None,
     typer.Option(
@@ -47,15 +56,15 @@ def serve(
     folder: Folder,
     backbone: Backbone = None,
     watch: Watch = False,
-    host: Host = "127.0.0.1",
-    port: Port = 8501,
-    max_batch: MaxBatch = 16,
-    max_delay: MaxDelay = 5.0,
-    max_queue: MaxQueue = 256,
-    max_pixels: MaxPixels = 50_000_000,
-    max_body: MaxBody = 32 << 20,
-    timeout: Timeout = 30.0,
-    capacity: Capacity = 1024,
+    host: Host = Settings.host,
+    port: Port = Settings.port,
+    max_batch: MaxBatch = Settings.max_batch,
+    max_delay: MaxDelay = 1000 * Settings.max_delay,
+    max_queue: MaxQueue = Settings.max_queue,
+    max_pixels: MaxPixels = Settings.max_pixels,
+    max_body: MaxBody = Settings.max_body,
+    timeout: Timeout = Settings.timeout,
+    capacity: Capacity = Settings.capacity,
     token_file: TokenFile = None,
     image_size: ImageSize = None,
     debug: console.Debug = False,
@@ -67,7 +76,6 @@ def serve(
 
     Example: keras-memvit serve tasks/ --backbone dinov2_small --watch --port 8501
     """
-    from keras_memvit.serving.server import Settings
     from keras_memvit.serving.server import serve as run
 
     logging.basicConfig(format="%(levelname)s %(message)s")

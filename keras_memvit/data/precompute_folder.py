@@ -6,7 +6,6 @@ import warnings
 
 import keras
 
-from keras_memvit.backbones.vit_backbone import ViTBackbone
 from keras_memvit.data.bulk.cluster import connect
 from keras_memvit.data.bulk.cluster import count_workers
 from keras_memvit.data.bulk.cluster import worker_options
@@ -20,7 +19,7 @@ from keras_memvit.data.image_files import list_folder
 from keras_memvit.data.image_files import printable
 from keras_memvit.files.leftovers import scratch_folder
 from keras_memvit.models.load_model import load_model
-from keras_memvit.states.precompute import check_backbone
+from keras_memvit.states.precompute import backbone_of
 from keras_memvit.states.precompute import precompute
 from keras_memvit.states.store import StateStore
 from keras_memvit.states.store_card import DTYPES
@@ -83,7 +82,7 @@ def precompute_folder(
         raise ValueError(f"`source` must be a folder of images. Received: {source}")
     if dtype not in DTYPES:
         raise ValueError(f"`dtype` must be one of {list(DTYPES)}. Received: {dtype!r}")
-    backbone = model if isinstance(model, ViTBackbone) else check_backbone(model)
+    backbone = backbone_of(model)
     path = pathlib.Path(os.path.abspath(os.path.expanduser(path)))
     path.mkdir(parents=True, exist_ok=True)
     ray = connect()

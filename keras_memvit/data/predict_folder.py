@@ -26,6 +26,7 @@ from keras_memvit.models.load_model import load_model
 from keras_memvit.models.sharing import load_task
 from keras_memvit.models.task_model import TaskModel
 from keras_memvit.readouts.modules import readout_modules
+from keras_memvit.states.store_card import read_json
 
 ANSWERS, BROKEN, CARD = "answers", "broken.jsonl", "job.json"
 BLOCKS = 64  # parts of the work a worker, which Ray hands out one by one
@@ -176,7 +177,12 @@ def _claim(output, card):
     file = output / CARD
     if not file.exists():
         return write_json(file, card)
-    found = json.loads(file.read_text())
+    found = read_json(file)
+    if found is None:
+        raise ValueError(
+            f"`output` must hold the answers of one model, and {file}, which says of "
+            "which, is damaged: choose an empty folder"
+        )
     if found != card:
         differing = [key for key, value in card.items() if found.get(key) != value]
         raise ValueError(

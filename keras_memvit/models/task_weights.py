@@ -136,17 +136,18 @@ class TaskWeights(keras.layers.Layer):
             groups.setdefault(parameter.group, []).append(variables[name])
         return groups
 
-    def start(self, seed):
-        """Draws all but the class token anew, the same on every backend.
+    def start(self, seed, keep=("class_token",)):
+        """Draws tensors anew, the same on every backend.
 
         Args:
             seed: int, of NumPy's generator.
+            keep: names of those that stay as they are.
         """
         rng = np.random.default_rng(seed)
         variables = self.variables_by_name
         for name in self.parameters:
             variable = variables[name]
-            if name != "class_token":
+            if name not in keep:
                 draw = _Drawn(self.parameters[name].stddev, rng)
                 variable.assign(draw(variable.shape))
 

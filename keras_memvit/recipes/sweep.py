@@ -172,13 +172,9 @@ def _model_of(backbone, spec, candidates, preprocessor):
         for name, (_, tokens, _) in candidates.items()
     ]
     model = build(backbone, tasks, preprocessor=preprocessor)
+    keep = ("class_token", *(HEAD if spec.head_init else ()))
     for name, (_, _, seed) in candidates.items():
-        layer = model.task_layers[name]
-        given = layer.arrays() if spec.head_init else {}
-        layer.start(seed)
-        if spec.head_init:
-            head = {part: given[part] for part in HEAD}
-            layer.assign_arrays(layer.arrays() | head)
+        model.task_layers[name].start(seed, keep)
     return model
 
 

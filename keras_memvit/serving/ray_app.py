@@ -7,12 +7,13 @@ from typing import Any
 
 import keras
 
+from keras_memvit.serving.server import run
 from keras_memvit.serving.server.run import Settings
 from keras_memvit.serving.server.run import make_application
 
 SERVES = ("host", "port")  # what Ray Serve decides
 INNER = ("watch", "max_delay")  # of `Settings`, and no argument
-# The least that an argument may be, as of `keras-memvit serve`.
+# The least that an argument may be, beside those of `Settings`.
 LEAST = {
     "image_size": 1,
     "num_replicas": 1,
@@ -20,14 +21,7 @@ LEAST = {
     "max_replicas": 1,
     "num_cpus": 0,
     "num_gpus": 0,
-    "max_batch": 1,
     "max_delay_ms": 0,
-    "max_queue": 1,
-    "max_images": 1,
-    "max_pixels": 1,
-    "max_body": 1,
-    "timeout": 0.1,
-    "capacity": 1,
 }
 
 
@@ -43,7 +37,7 @@ class Options:
     max_replicas: int = 1
     num_cpus: float = 1.0
     num_gpus: float = 0.0
-    max_delay_ms: float = 5.0
+    max_delay_ms: float = 1000 * Settings.max_delay
 
 
 def build_app(args: dict[str, Any]) -> Any:
@@ -177,7 +171,7 @@ def _require_in_range(options, settings):
     if settings.token == "":
         raise ValueError("`token` must not be empty. Received: ''")
     values = {**vars(options), **vars(settings)}
-    for name, least in LEAST.items():
+    for name, least in {**run.LEAST, **LEAST}.items():
         value = values[name]
         if value is not None and not value >= least:  # nor NaN
             raise ValueError(f"`{name}` must be at least {least}. Received: {value}")

@@ -74,7 +74,7 @@ def precompute(
     digits.fit(store, epochs=50)
     ```
     """
-    backbone = model if isinstance(model, ViTBackbone) else check_backbone(model)
+    backbone = backbone_of(model)
     if dtype not in DTYPES:
         raise ValueError(
             f"`dtype` must be one of {list(DTYPES)}. Received: dtype={dtype!r}"
@@ -108,8 +108,10 @@ def precompute(
         return None
 
 
-def check_backbone(model):
-    """The backbone of a model whose base tokens no task changes."""
+def backbone_of(model):
+    """A `ViTBackbone`, or that of a model whose base tokens no task changes."""
+    if isinstance(model, ViTBackbone):
+        return model
     if getattr(model, "attention", None) != "masked":
         raise ValueError(
             "`model` must be a MemoryViT with masked attention, since an unmasked "

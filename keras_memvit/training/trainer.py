@@ -197,7 +197,7 @@ class TaskTrainer(
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         self._count_scaled(x)
         weights = self._sample_weights(sample_weight)
-        for name, value in labelled_by_all(self._labels_by_task(y), self.specs).items():
+        for name, value in self._labels_by_task(y).items():
             self.objectives[name].update_metrics(value, y_pred[name], weights.get(name))
         return self.get_metrics_result()
 

@@ -39,8 +39,11 @@ class Verdicts:
     def _known(self):
         if not self.path.exists():
             return {}
-        rows = map(json.loads, self.path.read_text().splitlines())
-        return {row.pop("image"): row for row in rows}
+        try:
+            rows = list(map(json.loads, self.path.read_text().splitlines()))
+            return {row["image"]: row for row in rows if "error" in row}
+        except (ValueError, KeyError, TypeError):  # damaged: all are looked at again
+            return {}
 
     def _find(self, files):
         parts = [files[i : i + SIZE] for i in range(0, len(files), SIZE)]

@@ -43,6 +43,20 @@ class Settings:
     token: str | None = None
 
 
+# The least that a number of `Settings` may be.
+LEAST = {
+    "port": 0,
+    "max_batch": 1,
+    "max_delay": 0,
+    "max_queue": 1,
+    "max_images": 1,
+    "max_pixels": 1,
+    "max_body": 1,
+    "timeout": 0.1,
+    "capacity": 1,
+}
+
+
 def make_server(folder, backbone, settings, image_shape=None):
     """A uvicorn server, and a function that ends what works beside it.
 
