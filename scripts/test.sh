@@ -5,6 +5,11 @@
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
 export OMP_NUM_THREADS=1  # one test process a core
+# What one test compiled on JAX is there for the others.
+JAX_COMPILATION_CACHE_DIR=$(mktemp -d)
+export JAX_COMPILATION_CACHE_DIR
+trap 'rm -rf "$JAX_COMPILATION_CACHE_DIR"' EXIT
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 # Test models are small: XLA compiles longer than they run (the JAX suite takes 0.6 of the time).
 export XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true ${XLA_FLAGS:-}"
 coverage=()
