@@ -25,7 +25,7 @@ def pictures(count, seed):
     patterns = np.random.default_rng(0).uniform(40, 215, (sum(SIZES.values()), 32, 48))
     rng, data, start = np.random.default_rng(seed), {}, 0
     for name, size in SIZES.items():
-        labels = np.arange(count * size) % size
+        labels = np.arange(count) % size
         images = patterns[start + labels][..., None] + rng.normal(
             0, 25, (len(labels), 32, 48, 3)
         )
@@ -34,7 +34,8 @@ def pictures(count, seed):
     return data
 
 
-TRAIN, TEST = pictures(15, 1), pictures(6, 2)
+# One size of batch: JAX compiles each anew.
+TRAIN, TEST = pictures(32, 1), pictures(16, 2)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,8 @@ def plain(model):
 
 
 def predict(model):
-    return model.predict(np.concatenate([x for x, _ in TEST.values()]), verbose=0)
+    images = np.concatenate([x for x, _ in TEST.values()])
+    return model.predict(images, batch_size=16, verbose=0)
 
 
 def truth():
@@ -199,12 +201,14 @@ def test_offsets_give_each_task_its_share(others, model):
 def test_what_belongs_to_no_task_scores_above_the_threshold(model, ridge):
     known = np.concatenate([x for x, _ in TEST.values()])
     noise = np.random.default_rng(3).integers(0, 256, known.shape, dtype="uint8")
-    inside = ridge.predict(known, verbose=0)["unknown"]
-    outside = ridge.predict(noise, verbose=0)["unknown"]
+    inside = ridge.predict(known, batch_size=16, verbose=0)["unknown"]
+    outside = ridge.predict(noise, batch_size=16, verbose=0)["unknown"]
     assert np.mean(inside[:, 1] > 0) < 0.3 and np.mean(outside[:, 1] > 0) > 0.8
     assert np.median(outside[:, 0]) > np.median(inside[:, 0])
     by_test = keras_memvit.unify(model, TRAIN, validation_data=TEST, **OPTIONS)
-    share = np.mean(by_test.predict(known, verbose=0)["unknown"] > 0, axis=0)
+    share = np.mean(
+        by_test.predict(known, batch_size=16, verbose=0)["unknown"] > 0, axis=0
+    )
     np.testing.assert_allclose(share, 0.05, atol=1 / len(known))
 
 
@@ -226,7 +230,9 @@ def test_stores_and_batches_are_as_good_as_arrays(model, ridge, tmp_path):
         if name != "whitening":  # whose columns may have another sign
             found = other.answer.arrays()[name]
             np.testing.assert_allclose(np.abs(found), np.abs(array), atol=2e-2 * scale)
-    found, expected = (m.predict(store, verbose=0)["all"] for m in (other, ridge))
+    found, expected = (
+        m.predict(store, batch_size=16, verbose=0)["all"] for m in (other, ridge)
+    )
     np.testing.assert_allclose(found, expected, atol=0.1)
     assert (found.argmax(-1) == TRAIN["a"][1]).all()
 
