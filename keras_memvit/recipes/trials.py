@@ -76,7 +76,7 @@ def train(
                 candidate.budget,
                 own,
                 epochs=min(epochs, PRUNING_EPOCHS),
-                learning_rate=candidate.learning_rate,
+                learning_rate=candidate.learning_rate * candidate.head_rate,
                 seed=seed,
                 **options,
             )
