@@ -183,6 +183,20 @@ def test_a_budget_bounds_bytes_candidates_and_seconds(quickly):
     assert at_once.model.task_layers["task"].spec.num_memory_tokens == 1
 
 
+def test_what_is_too_large_is_pruned(quickly):
+    backbone = make_backbone(num_layers=1)
+    large, budget = Candidate("class_token", 4, 1e-2), 4 * (32 + 2 * 32 + 33 * 3)
+    options = quickly | {"candidates": [large], "budget": f"{budget + 8}B"}
+    result = learn(pictures(), backbone, **options)
+    rows = {row["candidate"]: row for row in result.table}
+    assert set(rows) == {"ridge head", "memory, pruned"}
+    assert rows["memory, pruned"]["bytes"] <= budget + 8
+    assert rows["memory, pruned"]["val_accuracy"] > 0.9
+    alone = learn(pictures(), backbone, **options | {"candidates": large})
+    layer = alone.model.task_layers["task"]
+    assert layer.spec.num_memory_tokens == 2 and layer.count_params() * 4 == budget
+
+
 @pytest.mark.parametrize(
     "wrong, message",
     [

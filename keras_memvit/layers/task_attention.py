@@ -15,7 +15,7 @@ def attend_groups(query, own, base, memory, layout, adapters=None, gates=None):
         memory: keys and values of all memory, each `(M, H, d)`.
         layout: the `TaskLayout`.
         adapters: optional, the tasks' adapters in this layer.
-        gates: optional list, for each group which of `seen_memory` is read, see
+        gates: optional list, for each group which of its keys are read, see
             `group_weights`.
     """
     gates = gates or [None] * len(layout.groups)
@@ -35,8 +35,8 @@ def group_weights(query, own_key, base, memory_key, group, layout, gate=None):
 
     Args: as of `attend_groups`, keys only, and queries of the group alone,
         `(B, G, H, d)`.
-        gate: optional, 1 where a row of `group.seen_memory` is read and 0 where it is
-            hidden, `(G, E)`.
+        gate: optional dict by what is gated, as in what this returns, `(G, n)`: 1 where
+            a key is read and 0 where it is hidden.
 
     Returns:
         A dict of `(B, H, G, n)`: `"base"`, `"class_token"` (itself), `"memory"`
@@ -69,8 +69,8 @@ def group_weights(query, own_key, base, memory_key, group, layout, gate=None):
     if gate is None:
         weights = ops.softmax(joint, axis=-1)
     else:
-        gates = {name: ops.ones((gate.shape[0], n)) for name, n in zip(scores, sizes)}
-        gates["seen_memory"] = ops.cast(gate, "float32")
+        count = query.shape[1]
+        gates = {name: ops.ones((count, n)) for name, n in zip(scores, sizes)} | gate
         weights = _gated_softmax(joint, ops.concatenate(list(gates.values()), axis=-1))
     weights = ops.cast(weights, query.dtype)
     splits = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]

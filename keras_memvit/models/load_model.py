@@ -104,8 +104,9 @@ def _least_size(config):
     for task in tasks:
         size += _count(task["num_classes"]) * _head_width(task, width)
         size += _count(task.get("num_memory_tokens", 5)) * layers * width
-        size += _count(task.get("adapter_rank") or 0, 0) * layers * width
-        size += 4 * layers * width * (task.get("feature_norm") is True)
+        layered = 1 if task.get("kept") else layers  # at least
+        size += _count(task.get("adapter_rank") or 0, 0) * layered * width
+        size += 4 * layered * width * (task.get("feature_norm") is True)
         readout = task.get("readout")
         if isinstance(readout, dict):  # whatever its arguments mean: they are sizes
             size += sum(v for v in readout.values() if type(v) is int)

@@ -145,6 +145,7 @@ def inspect(
         *_adapter(spec),
         *(["feature norm: own"] if spec.feature_norm else []),
         *([f"head inputs: {len(spec.head_inputs):,}"] if spec.head_inputs else []),
+        *_kept(spec),
         f"sees: {', '.join(card['needs']) or '-'}",
         *_reads(spec),
         f"attention: {card['attention']}",
@@ -173,6 +174,11 @@ def _reads(spec):
     tokens = zip(dict(spec.reads), read)
     read = [f"{count} of {name}" for name, count in tokens if name != spec.name]
     return [f"reads memory tokens: {', '.join(read)}"]
+
+
+def _kept(spec):
+    found = [(group, unpack(text, 1).sum()) for group, text in spec.kept or ()]
+    return [f"kept of {group}: {count}" for group, count in found]
 
 
 def _listed(names, limit=10):

@@ -1,5 +1,6 @@
 """All that one task owns: class token, memory, what its readout adds, head."""
 
+import functools
 import math
 import random
 
@@ -10,10 +11,13 @@ from keras import ops
 from keras_memvit.layers import MemoryTokens
 from keras_memvit.layers.dtypes import float32_variables
 from keras_memvit.layers.former_files import former_task_weights
+from keras_memvit.models.parts_policy import GatedSpec
+from keras_memvit.models.parts_policy import PartsPolicy
+from keras_memvit.models.task_parts import fill
+from keras_memvit.models.task_parts import stored_parameters
 from keras_memvit.readouts import Parameter
 from keras_memvit.readouts import Task
 from keras_memvit.readouts.loop import num_features
-from keras_memvit.readouts.loop import parameters
 from keras_memvit.tasks.reads import SCORES
 from keras_memvit.tasks.reads import num_read
 
@@ -58,6 +62,10 @@ class TaskWeights(keras.layers.Layer):
         vars(self)["values"] = values  # untracked, until built
         vars(self)["embedding"] = embedding  # untracked: the model's
         self._owned = {}
+        self.fill = functools.partial(fill, spec, backbone)  # what prune dropped
+        self.policy = None
+        if isinstance(spec, GatedSpec):
+            self.policy = PartsPolicy(spec, backbone, name="policy")
         self.siblings = lambda: {spec.name: self}  # all tasks of the model, by name
 
     def build(self, input_shape=None):
@@ -71,6 +79,8 @@ class TaskWeights(keras.layers.Layer):
             name="memory",
         )
         self.memory.build((None, None, hidden_dim))
+        if self.policy is not None:
+            self.policy.build()
         for name, parameter in self.parameters.items():
             if name == "memory":
                 continue
@@ -158,11 +168,17 @@ class TaskWeights(keras.layers.Layer):
             for name, variable in self.variables_by_name.items()
             if name not in (*HEAD, *self.statistics)
         }
+        if self.policy is not None:
+            values = self.policy.gate(values, self.parameters)
+        values = self.fill(values)
         return Task(self.spec, values, vars(self)["embedding"])
 
     def call(self, features):
         kernel, bias = (self._owned[name].value for name in HEAD)
-        outputs = ops.matmul(ops.cast(features, "float32"), kernel) + bias
+        features = ops.cast(features, "float32")
+        if self.policy is not None:
+            features = self.policy.gate_inputs(features)
+        outputs = ops.matmul(features, kernel) + bias
         if not self.statistics:
             return outputs
         return outputs * self._owned[SCALE].value + self._owned[MEAN].value
@@ -231,7 +247,7 @@ def statistics_shapes(spec):
 
 def _parameters(spec, backbone, seen=None):
     """All of a task's tensors, its head's behind: a dict from name to `Parameter`."""
-    found = parameters(spec, backbone)
+    found = stored_parameters(spec, backbone)
     width = num_features(spec, backbone)
     found["head/kernel"] = Parameter((width, spec.num_classes), group="head")
     found["head/bias"] = Parameter((spec.num_classes,), 0.0, group="head")
@@ -268,4 +284,4 @@ class _Given:
         self.values = values
 
     def __call__(self, shape, dtype=None):
-        return np.array(self.values, "float32")
+        return np.array(self.values, "float32", order="C")  # files want it

@@ -130,7 +130,7 @@ class UnmaskedViT(TaskModel):
                 "beside frozen tokens: use 'masked'. Received the task "
                 f"'{spec.name}' with adapter={spec.adapter!r}"
             )
-        for argument in ("feature_norm", "head_inputs"):
+        for argument in ("feature_norm", "head_inputs", "kept"):
             if getattr(spec, argument):
                 raise ValueError(
                     f"`attention='unmasked'` takes no task with `{argument}`, which "

@@ -47,6 +47,7 @@ class Deep(Readout):
     """
 
     name = "deep"
+    parts_are_features = True
     num_query_tokens: int = 1
 
     def __post_init__(self):
@@ -58,7 +59,7 @@ class Deep(Readout):
 
     def parameters(self, spec, backbone):
         shape = (backbone.num_layers, self.num_query_tokens, backbone.hidden_dim)
-        return {"queries": Parameter(shape, QUERY_STDDEV, group="queries")}
+        return {"queries": Parameter(shape, QUERY_STDDEV, "queries", parts=2)}
 
     def num_features(self, backbone):
         return backbone.num_layers * self.num_query_tokens * backbone.hidden_dim

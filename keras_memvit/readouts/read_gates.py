@@ -1,4 +1,4 @@
-"""Which memory tokens of other tasks a task reads, while it is learned."""
+"""Which memory tokens a task reads, while that is learned."""
 
 import numpy as np
 from keras import ops
@@ -8,18 +8,23 @@ from keras_memvit.tasks.reads import num_read
 from keras_memvit.tasks.reads import seen_tokens
 from keras_memvit.tasks.sees import visible_tasks
 
+MEMORY_GATES = "memory/gates"  # of a task whose own memory is gated, (m,)
+
 
 class ReadGates:
     """The choices of those of a list of `Task` that have not fixed theirs.
 
+    Of the tasks that they see:
     A score a token and layer; the best are read, gate 1, and all others hidden, gate
     0. So what is trained is what is served; the gradient of a gate is that of the
-    score's sigmoid, also of hidden tokens.
+    score's sigmoid, also of hidden tokens. Of their own memory: gates that they have.
     """
 
     def __init__(self, tasks):
         specs = [task.spec for task in tasks]
         self.gates = {}
+        own = {k: task.weights.get(MEMORY_GATES) for k, task in enumerate(tasks)}
+        self.own = {k: gates for k, gates in own.items() if gates is not None}
         if not any(spec.chooses for spec in specs):
             return
         tokens, order = seen_tokens(specs), visible_tasks(specs)
@@ -35,21 +40,28 @@ class ReadGates:
                 self.gates[k] = ops.take(gates, np.concatenate(columns), axis=1)
 
     def at(self, layer, layout):
-        """A layer's gates for each group of a layout: `(G, E)`, or None for all read.
+        """A layer's gates for each group of a layout, by what they gate, or None.
+
+        `"seen_memory"` `(G, E)` and `"memory"` `(G, m)`; what is missing is read.
 
         Tasks that choose are in groups of their own.
         """
-        if not self.gates:
+        if not self.gates and not self.own:
             return None
         found = []
         for group in layout.groups:
             members = range(layout.num_tasks) if group.tasks is None else group.tasks
-            own = [self.gates.get(int(k)) for k in members]
-            if own[0] is None:
-                found.append(None)
-                continue
-            width = group.seen_memory.shape[1]
-            found.append(ops.stack([_padded(gates[layer], width) for gates in own]))
+            seen = [self.gates.get(int(k)) for k in members]
+            own = [self.own.get(int(k), ops.ones(0)) for k in members]
+            gates = {}
+            if seen[0] is not None:
+                width = group.seen_memory.shape[1]
+                rows = [_padded(each[layer], width) for each in seen]
+                gates["seen_memory"] = ops.stack(rows)
+            if any(int(k) in self.own for k in members):
+                width = group.memory.shape[1]
+                gates["memory"] = ops.stack([_padded(each, width) for each in own])
+            found.append(gates or None)
         return found
 
 

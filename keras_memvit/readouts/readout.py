@@ -16,6 +16,10 @@ class Parameter:
         stddev: float. It starts from a normal distribution of this standard
             deviation; `0` = zeros. Defaults to `0.02`.
         group: str. The group that `learning_rate_multipliers` knows it by.
+        parts: int. Over how many of the first axes the tensor is a list of parts that
+            `keras_memvit.recipes.prune` may drop one by one, those of a group
+            together: zeros in their place must be as without them. Defaults to `0`,
+            it stays whole.
 
     Example:
 
@@ -26,6 +30,7 @@ class Parameter:
     shape: tuple
     stddev: float = 0.02
     group: str = "readout"
+    parts: int = 0
 
     def __post_init__(self):
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
@@ -97,6 +102,7 @@ class Readout:
     name: typing.ClassVar[str | None] = None
     num_queries = 0  # learned queries a task attends to each layer's base tokens with
     needs_embedding = False  # whether `Task.embedding` must be there
+    parts_are_features = False  # whether part i gives the i-th share of the features
     class_token_scale = 1.0  # what the class token is multiplied by, before the head
 
     def check(self, backbone):

@@ -85,7 +85,8 @@ class Side(Readout):
         layers, width, r = backbone.num_layers, backbone.hidden_dim, self.rank
 
         def parameter(*shape, stddev=0.02):
-            return Parameter(shape, stddev, group="side")
+            layered = int(len(shape) > 1)  # zeros in a layer leave the stream as it is
+            return Parameter(shape, stddev, group="side", parts=layered)
 
         return {
             "side/input": parameter(layers, width, r, stddev=width**-0.5),

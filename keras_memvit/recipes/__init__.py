@@ -10,6 +10,7 @@ from keras_memvit.recipes.fixed import fixed
 from keras_memvit.recipes.layout_map import layout_map
 from keras_memvit.recipes.learn import learn
 from keras_memvit.recipes.learn_result import LearnResult
+from keras_memvit.recipes.prune import prune
 from keras_memvit.recipes.resume import resume
 from keras_memvit.recipes.sweep import SweepResult
 from keras_memvit.recipes.sweep import sweep
@@ -35,6 +36,7 @@ __all__ = [
     "layout_map",
     "learn",
     "paper_optimizer",
+    "prune",
     "resume",
     "sweep",
 ]

@@ -3,10 +3,9 @@
 import dataclasses
 from typing import Any
 
-import numpy as np
-
-from keras_memvit.models.task_weights import task_shapes
 from keras_memvit.readouts import Deep
+from keras_memvit.recipes.prune import num_bytes
+from keras_memvit.recipes.prune import smallest
 from keras_memvit.tasks.readout_names import get_readout
 from keras_memvit.tasks.spec import TaskSpec
 
@@ -22,6 +21,8 @@ class Candidate:
             frozen class token, which is not trained by steps.
         weight_decay: float, AdamW's.
         head_rate: float. The factor of the head's learning rate.
+        budget: optional int. The bytes that its task is pruned to once trained, see
+            `keras_memvit.recipes.prune`.
 
     Example:
 
@@ -35,6 +36,7 @@ class Candidate:
     learning_rate: float | None = 3e-3
     weight_decay: float = 0.01
     head_rate: float = 1.0
+    budget: int | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "readout", get_readout(self.readout))
@@ -55,7 +57,8 @@ class Candidate:
         """Its name in tables."""
         if self.learning_rate is None:
             return "ridge head"
-        return {"class_token": "memory"}.get(self.readout.name, self.readout.name)
+        name = {"class_token": "memory"}.get(self.readout.name, self.readout.name)
+        return name if self.budget is None else f"{name}, pruned"
 
 
 RIDGE = Candidate(num_memory_tokens=1, learning_rate=None)
@@ -73,6 +76,8 @@ AUTO = (
 
 def parse_candidates(candidates, backbone, num_classes, budget, kind="single_label"):
     """The candidates within the budget, the ridge head first; or a single one.
+
+    What is larger and can be pruned to it is, see `Candidate.budget`.
 
     Raises:
         ValueError: if `candidates` is neither `"auto"` nor a `Candidate` or a
@@ -93,17 +98,25 @@ def parse_candidates(candidates, backbone, num_classes, budget, kind="single_lab
     if not alone:
         candidates = [RIDGE, *(c for c in candidates if c.learning_rate is not None)]
     limit = budget.get("bytes", float("inf"))
-    sizes = [file_bytes(c, backbone, num_classes, kind) for c in candidates]
-    found = [c for c, size in zip(candidates, sizes) if size <= limit]
+    found, least = [], []
+    for c in candidates:
+        size = file_bytes(c, backbone, num_classes, kind)
+        least.append(size)
+        if size <= limit:
+            found.append(c)
+        elif c.learning_rate is not None:
+            least[-1] = smallest(c.spec("task", num_classes, kind=kind), backbone)
+            if least[-1] <= limit:
+                found.append(dataclasses.replace(c, budget=int(limit)))
     if not found:
         raise ValueError(
             f"`budget` of {limit:,} bytes has room for no candidate: the smallest "
-            f"takes {min(sizes):,}"
+            f"takes {min(least):,}"
         )
     return found[: budget.get("candidates", len(found))]
 
 
 def file_bytes(candidate, backbone, num_classes, kind="single_label"):
-    """Bytes of the tensors in its task file."""
-    shapes = task_shapes(candidate.spec("task", num_classes, kind=kind), backbone)
-    return 4 * sum(int(np.prod(shape)) for shape in shapes.values())
+    """Bytes of the tensors in its task file; where it is pruned, at most."""
+    size = num_bytes(candidate.spec("task", num_classes, kind=kind), backbone)
+    return size if candidate.budget is None else min(size, candidate.budget)

@@ -13,12 +13,13 @@ class LabelledForAll(keras.utils.PyDataset):
             `(x, y)` or `(x, y, sample_weight)`, labels and weights an array
             or a dict of one.
         names: task names.
+        batch_size, seed: ints, where `data` is arrays `(x, y)` instead.
     """
 
-    def __init__(self, data, names):
+    def __init__(self, data, names, batch_size=None, seed=0):
         indexed = isinstance(data, keras.utils.PyDataset)  # others come in turn
         super().__init__(workers=data.workers if indexed else 1)
-        self.source = as_source("train", data, batch_size=None, seed=0)
+        self.source = as_source("train", data, batch_size, seed)
         if not self.source.length:
             raise ValueError(
                 "`train` and `validation` must say how many batches they hold. "

@@ -12,9 +12,11 @@ from keras_memvit.recipes.curves import Judge
 from keras_memvit.recipes.curves import curves_of
 from keras_memvit.recipes.curves import predict_store
 from keras_memvit.recipes.digest import digest
+from keras_memvit.recipes.prune import prune
 from keras_memvit.recipes.scoring import SCORING
 from keras_memvit.training.schedules import adamw_optimizer
 
+PRUNING_EPOCHS = 10
 PERFECT_LOSS = 0.01  # nats an image: right with a probability of 0.99
 
 
@@ -30,7 +32,7 @@ def train(
     callbacks=(),
     **options,
 ):
-    """Trains tasks from one store, each as if alone.
+    """Trains tasks from one store, each as if alone, and prunes those that it must.
 
     Args:
         backbone: a `ViTBackbone`.
@@ -45,7 +47,7 @@ def train(
         **options: of `fit`.
 
     Returns:
-        A `MemoryViT`; its `history` has the losses by epoch.
+        A `MemoryViT`; its `history` has the losses by epoch, before any pruning.
     """
     model = build(backbone, specs)
     rates = {}
@@ -64,6 +66,21 @@ def train(
         verbose=0,
         **options,
     )
+    history = model.history
+    for spec, candidate in zip(specs, candidates):
+        if candidate.budget is not None:
+            own = store.with_labels({spec.name: labels[spec.name]})
+            model = prune(
+                model,
+                spec.name,
+                candidate.budget,
+                own,
+                epochs=min(epochs, PRUNING_EPOCHS),
+                learning_rate=candidate.learning_rate * candidate.head_rate,
+                seed=seed,
+                **options,
+            )
+    model.history = history
     return model
 
 

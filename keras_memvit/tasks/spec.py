@@ -10,6 +10,7 @@ from keras_memvit.tasks.counts import as_count
 from keras_memvit.tasks.head_init import check_head_init
 from keras_memvit.tasks.head_inputs import pack_head_inputs
 from keras_memvit.tasks.head_inputs import parse_head_inputs
+from keras_memvit.tasks.kept import parse_kept
 from keras_memvit.tasks.readout_names import get_readout
 from keras_memvit.tasks.readout_names import readout_config
 from keras_memvit.tasks.reads import check_budget
@@ -74,6 +75,8 @@ class TaskSpec:
         reads: optional dict, what becomes of `sees_budget` in a task file: which of
             these tokens are read. The choice is fixed then, and hidden tokens are not
             computed.
+        kept: optional dict, what `keras_memvit.recipes.prune` left of the tensors of
+            readout and adapter: a bit for each row. Defaults to all.
 
     Raises:
         ValueError: if an argument is not as above.
@@ -102,6 +105,7 @@ class TaskSpec:
     sees_budget: float | None = None
     reads: Any = None
     head_init: str | None = None
+    kept: Any = None
     # Short for `readouts.Deep`; by keyword, since the place is another argument's.
     num_query_tokens: dataclasses.InitVar[int | None] = dataclasses.field(
         default=None, kw_only=True
@@ -139,6 +143,7 @@ class TaskSpec:
         check_budget(self.name, self.sees_budget, self.sees)
         self._set("reads", parse_reads(self.name, self.reads))
         self._set("head_inputs", parse_head_inputs(self.name, self.head_inputs))
+        self._set("kept", parse_kept(self.name, self.kept))
         check_head_init(self)
 
     @property
@@ -174,6 +179,8 @@ class TaskSpec:
             del config["adapter"], config["adapter_rank"]
         if self.reads is not None:
             config["reads"] = dict(self.reads)
+        if self.kept is not None:
+            config["kept"] = dict(self.kept)
         if self.head_inputs is not None:
             config["head_inputs"] = pack_head_inputs(self.head_inputs)
         for name in (
@@ -182,6 +189,7 @@ class TaskSpec:
             "sees_budget",
             "reads",
             "head_init",
+            "kept",
         ):
             if config[name] in (None, False):
                 del config[name]

@@ -50,6 +50,8 @@ def task_fingerprint(arrays, spec):
         digest.update(np.ascontiguousarray(arrays[name], dtype="<f4").tobytes())
     if spec.reads is not None:
         digest.update(json.dumps(spec.reads).encode())
+    if spec.kept is not None:
+        digest.update(json.dumps(spec.kept).encode())
     return digest.hexdigest()
 
 

@@ -32,7 +32,7 @@ def adapter_parameters(spec, backbone):
     for prefix, kind, rank in _kinds(spec):
         for name, (shape, stddev) in kind.shapes(rank, backbone).items():
             shape = (backbone.num_layers, *shape)
-            found[prefix + name] = Parameter(shape, stddev, prefix.rstrip("/"))
+            found[prefix + name] = Parameter(shape, stddev, prefix.rstrip("/"), parts=1)
     return found
 
 

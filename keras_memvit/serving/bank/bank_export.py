@@ -42,7 +42,8 @@ def export_bank(bank, path, image_bytes, max_pixels, overwrite):
 def _model(backbone, entries):
     """A `MemoryViT` of a bank's tasks, whose heads answer as the bank's do."""
     specs = [
-        dataclasses.replace(entry.spec, head_inputs=None) for entry in entries.values()
+        dataclasses.replace(entry.spec, head_inputs=None, kept=None)
+        for entry in entries.values()
     ]
     values = {}
     for spec, entry in zip(specs, entries.values()):

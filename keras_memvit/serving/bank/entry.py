@@ -4,7 +4,9 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from keras import ops
 
+from keras_memvit.models.task_parts import fill
 from keras_memvit.models.task_weights import HEAD
 from keras_memvit.models.task_weights import MEAN
 from keras_memvit.models.task_weights import SCALE
@@ -50,8 +52,8 @@ class Entry:
         spec: its `TaskSpec`.
         kind: its `Kind`.
         arrays: dict of float32 arrays by their names in a task file, as they are
-            there; of a regression the head answers in the labels' units, and a head
-            that takes some inputs only takes the others times zero.
+            there; of a regression the head answers in the labels' units, and what was
+            pruned, and inputs that the head does not take, are zeros.
     """
 
     spec: TaskSpec
@@ -61,7 +63,8 @@ class Entry:
     @classmethod
     def of(cls, spec, arrays, backbone):
         """From a task's spec and the arrays of its file."""
-        arrays = dict(arrays)
+        filled = fill(spec, backbone, arrays)
+        arrays = {name: ops.convert_to_numpy(value) for name, value in filled.items()}
         kernel, bias = HEAD
         if spec.kind == "regression":
             mean, scale = arrays.pop(MEAN), arrays.pop(SCALE)
