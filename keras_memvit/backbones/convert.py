@@ -123,15 +123,16 @@ def convert(
     half = is_half(dtype) and policy != keras.dtype_policies.get(dtype)
     if half or quantize not in (None, backbone.quantization):
         gc.collect()  # a loaded original, in cycles, would stay beside two copies
-        backbone = compact(backbone, dtype if half else None, quantize)
+        own = not isinstance(source, ViTBackbone)  # made here, nobody else has it
+        backbone = compact(backbone, dtype if half else None, quantize, own)
     return backbone, classifier
 
 
 def _convert(source, dtype, image_shape, image_mean, image_std):
     """As `convert`, with variables in float32."""
-    statistics = None
+    statistics = resizing = None
     if isinstance(source, (str, os.PathLike)):
-        source, statistics = load_preset(os.fspath(source))
+        source, statistics, resizing = load_preset(os.fspath(source))
     if isinstance(source, ViTBackbone):
         return _adapt(source, image_shape, image_mean, image_std, dtype), None
     model = source
