@@ -42,7 +42,7 @@ def test_a_process_reads_its_own_images_alone(images, tmp_path, monkeypatch):
 
     def fill(index):
         Read.names.clear()
-        data = PartBatches(examples, (32, 48), 3, 2)
+        data = PartBatches(examples, (32, 48), "bilinear", 3, 2)
         options = {"dtype": "float32", "process": (index, 2), "verbose": 0}
         store = keras_memvit.precompute(backbone, data, path, **options)
         return store, sorted(int(name[0]) for name in Read.names)
@@ -107,6 +107,23 @@ def test_a_store_is_of_one_folder(images, tmp_path, here):
         fill("moved")
     with pytest.raises(ValueError, match="`dtype` must be"):
         precompute_folder(tmp_path / "moved", backbone, tmp_path / "x", dtype="half")
+
+
+def test_a_store_has_one_resizing(images, tmp_path, here):
+    """That of a model's tasks; lists of the default are as they ever were."""
+    photos, path = save(images, tmp_path / "photos"), tmp_path / "states"
+    backbone = make_backbone()
+
+    def fill(resizing):
+        spec = keras_memvit.TaskSpec("a", 2, resizing=resizing)
+        model = keras_memvit.build(backbone, spec)
+        return precompute_folder(photos, model, path, dtype="float32")
+
+    fill("bicubic")
+    assert '{"resizing": "bicubic"}' in (path / "list.jsonl").read_text()
+    assert fill("bicubic").num_images == 8
+    with pytest.raises(ValueError, match="missing:.*bicubic"):
+        fill("bilinear")
 
 
 def test_a_file_that_changes_is_named_and_looked_at_again(

@@ -16,6 +16,7 @@ import keras_memvit
 from keras_memvit.data.crops import resize
 from keras_memvit.data.pictures import UnreadableImage
 from keras_memvit.data.pictures import read_image
+from keras_memvit.tasks.resizing import RESIZINGS
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow",
@@ -26,13 +27,17 @@ SIZE = (32, 48)
 
 @pytest.fixture(scope="module")
 def decode():
+    return decoder()
+
+
+def decoder(*resizing):
     import tensorflow as tf
 
     from keras_memvit.serving.images import decode_images
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)])
     def graph(image_bytes):
-        return decode_images(image_bytes, (*SIZE, 3), 50_000_000)
+        return decode_images(image_bytes, (*SIZE, 3), 50_000_000, *resizing)
 
     return lambda encoded: graph(tf.constant(encoded, tf.string)).numpy()
 
@@ -60,8 +65,8 @@ def served(model, tmp_path_factory):
     )["a/logits"].numpy()
 
 
-def read(encoded):
-    return resize(read_image(io.BytesIO(encoded)), SIZE)
+def read(encoded, *resizing):
+    return resize(read_image(io.BytesIO(encoded)), SIZE, *resizing)
 
 
 def test_the_graph_decodes_what_data_load_reads_bit_for_bit(decode):
@@ -69,6 +74,21 @@ def test_the_graph_decodes_what_data_load_reads_bit_for_bit(decode):
     expected = np.stack([read(content) for content in encoded])
     np.testing.assert_array_equal(decode(encoded), expected)
     assert decode([]).shape == (0, *SIZE, 3)
+
+
+@pytest.mark.parametrize("resizing", RESIZINGS[1:])
+def test_every_resizing_is_that_of_data_load_bit_for_bit(resizing):
+    encoded = [content for _, content in photos(60)]
+    encoded += [content for _, content in photos(2, largest=2400, seed=3)]
+    rng = np.random.default_rng(0)
+    for shape in ((400_000, 1, 3), (2, 9000, 3)):
+        file = io.BytesIO()
+        pixels = rng.integers(0, 256, shape, dtype="uint8")
+        Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+        encoded.append(file.getvalue())
+    expected = np.stack([read(content, resizing) for content in encoded])
+    np.testing.assert_array_equal(decoder(resizing)(encoded), expected)
+    assert (expected != np.stack([read(content) for content in encoded])).any()
 
 
 def test_large_photos_are_resized_in_strips_bit_for_bit(decode):

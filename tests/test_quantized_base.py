@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import make_backbone
 from conftest import randomize
+from families import FAMILIES
 
 import keras_memvit
 from keras_memvit import TaskSpec
@@ -207,3 +208,15 @@ def test_no_list_of_parameters_keeps_float_kernels(backbone):
     shapes = {tuple(kernel.shape) for kernel in kernels}
     held = [p for p in model.backbone.parameters() if tuple(p.shape) in shapes]
     assert shapes and {str(p.dtype) for p in held} == {"torch.int8"}
+
+
+def test_an_original_is_quantised_as_our_copy_of_it_is():
+    """What was converted is nobody else's, and needs no second copy in memory."""
+    source = FAMILIES["CLIP"][0]()
+    copy = keras_memvit.build(source, {"a": 2}).backbone
+    expected = keras_memvit.build(copy, {"a": 2}, quantize="int8").backbone
+    found = keras_memvit.build(source, {"a": 2}, quantize="int8").backbone
+    assert copy.quantization is None
+    assert found.fingerprint() == copy.fingerprint()
+    assert found.stored_fingerprint() == expected.stored_fingerprint()
+    assert found.get_config().keys() == expected.get_config().keys()

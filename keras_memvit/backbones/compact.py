@@ -14,7 +14,7 @@ def check_quantization(quantize):
         )
 
 
-def compact(backbone, dtype=None, quantize=None):
+def compact(backbone, dtype=None, quantize=None, in_place=False):
     """A replica whose weights take fewer bytes; it knows whose replica it is.
 
     Args:
@@ -24,16 +24,21 @@ def compact(backbone, dtype=None, quantize=None):
         quantize: optional `"int8"`: the kernels of all linear layers of the blocks
             are int8, with a float scale an output; Keras quantises what enters them
             token by token.
+        in_place: bool. Whether nobody else has the backbone, so that it is quantised
+            itself where its type stays.
 
     Returns:
         A `ViTBackbone` whose `fingerprint` is the original's.
     """
     if backbone.quantization is not None and quantize is None and dtype is None:
         return backbone
-    changes = {"source_fingerprint": backbone.fingerprint()}
-    if dtype is not None:
-        changes["dtype"] = dtype
-    other = backbone.replicate(**changes)
+    fingerprint = backbone.fingerprint()
+    if in_place and dtype is None:
+        other = backbone
+        other.source_fingerprint = fingerprint
+    else:
+        changes = {} if dtype is None else {"dtype": dtype}
+        other = backbone.replicate(source_fingerprint=fingerprint, **changes)
     if quantize is not None and other.quantization is None:
         quantize_blocks(other, quantize)
         other.quantization = quantize

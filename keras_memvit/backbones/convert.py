@@ -7,6 +7,7 @@ import typing
 import keras
 
 from keras_memvit.backbones import image_statistics
+from keras_memvit.backbones import preset_resizing
 from keras_memvit.backbones.compact import check_quantization
 from keras_memvit.backbones.compact import compact
 from keras_memvit.backbones.compact import is_half
@@ -123,15 +124,16 @@ def convert(
     half = is_half(dtype) and policy != keras.dtype_policies.get(dtype)
     if half or quantize not in (None, backbone.quantization):
         gc.collect()  # a loaded original, in cycles, would stay beside two copies
-        backbone = compact(backbone, dtype if half else None, quantize)
+        own = not isinstance(source, ViTBackbone)  # made here, nobody else has it
+        backbone = compact(backbone, dtype if half else None, quantize, own)
     return backbone, classifier
 
 
 def _convert(source, dtype, image_shape, image_mean, image_std):
     """As `convert`, with variables in float32."""
-    statistics = None
+    statistics = resizing = None
     if isinstance(source, (str, os.PathLike)):
-        source, statistics = load_preset(os.fspath(source))
+        source, statistics, resizing = load_preset(os.fspath(source))
     if isinstance(source, ViTBackbone):
         return _adapt(source, image_shape, image_mean, image_std, dtype), None
     model = source
@@ -144,12 +146,15 @@ def _convert(source, dtype, image_shape, image_mean, image_std):
         )
     encoder = getattr(source, "vision_encoder", source)  # of image and text towers
     dtype = float32_variables(dtype or encoder.dtype_policy)
-    mean, std = statistics or _own_statistics(model) or family.statistics
+    converter = _own_converter(model)
+    own = image_statistics.from_image_converter(converter)
+    mean, std = statistics or own or family.statistics
     backbone = family.convert(
         source,
         image_shape=image_shape,
         image_mean=mean if image_mean is None else image_mean,
         image_std=std if image_std is None else image_std,
+        resizing=resizing or preset_resizing.from_image_converter(converter),
         dtype=dtype,
     )
     if model is not source:
@@ -194,10 +199,9 @@ def _match(source, kinds):
     return None
 
 
-def _own_statistics(model):
+def _own_converter(model):
     preprocessor = getattr(model, "preprocessor", None)
-    converter = getattr(preprocessor, "image_converter", None)
-    return image_statistics.from_image_converter(converter)
+    return getattr(preprocessor, "image_converter", None)
 
 
 def _classifier_of(model, dtype):

@@ -1,6 +1,7 @@
 """Preset names, local preset folders and `hf://` handles, through KerasHub."""
 
 from keras_memvit.backbones import image_statistics
+from keras_memvit.backbones import preset_resizing
 from keras_memvit.backbones.refused_presets import refuse_unread
 
 
@@ -11,8 +12,8 @@ def load_preset(preset):
         preset: str. Anything that KerasHub's `from_preset` resolves.
 
     Returns:
-        `(model, statistics)`: a KerasHub image classifier where the preset
-        holds one, else its backbone; and `(mean, std)` or None.
+        `(model, statistics, resizing)`: a KerasHub image classifier where the preset
+        holds one, else its backbone; `(mean, std)` or None; and how it resizes images.
 
     Raises:
         ImportError: if KerasHub is not installed.
@@ -29,7 +30,7 @@ def load_preset(preset):
         model = keras_hub.models.ImageClassifier.from_preset(preset)
     else:
         model = keras_hub.models.Backbone.from_preset(preset)
-    return model, _statistics(preset, keras_hub, preset_utils)
+    return model, *_images(preset, keras_hub, preset_utils)
 
 
 def _holds_classifier(preset, preset_utils):
@@ -47,21 +48,27 @@ def _holds_classifier(preset, preset_utils):
     )
 
 
-def _statistics(preset, keras_hub, preset_utils):
+def _images(preset, keras_hub, preset_utils):
     for name, read in (
         ("image_converter.json", _from_keras_hub),
         ("preprocessor_config.json", _from_hugging_face),
     ):
         if preset_utils.check_file_exists(preset, name):
             return read(preset, keras_hub, preset_utils)
-    return None
+    return None, preset_resizing.from_image_converter(None)
 
 
 def _from_keras_hub(preset, keras_hub, preset_utils):
     converter = keras_hub.layers.ImageConverter.from_preset(preset)
-    return image_statistics.from_image_converter(converter)
+    return (
+        image_statistics.from_image_converter(converter),
+        preset_resizing.from_image_converter(converter),
+    )
 
 
 def _from_hugging_face(preset, keras_hub, preset_utils):
     config = preset_utils.load_json(preset, "preprocessor_config.json")
-    return image_statistics.from_preprocessor_config(config)
+    return (
+        image_statistics.from_preprocessor_config(config),
+        preset_resizing.from_preprocessor_config(config),
+    )

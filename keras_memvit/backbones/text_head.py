@@ -80,7 +80,7 @@ def text_head(
 
 
 def _load(preset, preprocessor):
-    model, _ = load_preset(preset)
+    model, *_ = load_preset(preset)
     if preprocessor is None and type(model).__name__ in _HEADS:
         import keras_hub
 

@@ -18,6 +18,8 @@ from keras_memvit.layers import ImageNormalization
 from keras_memvit.layers import PatchEmbedding
 from keras_memvit.layers.base_states import BaseStates
 from keras_memvit.layers.base_states import as_floats
+from keras_memvit.tasks.resizing import DEFAULT
+from keras_memvit.tasks.resizing import check_resizing
 
 
 @keras.saving.register_keras_serializable(package="keras_memvit")
@@ -60,6 +62,9 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
             Default to `0.5`.
         dtype: optional dtype policy, such as `"mixed_bfloat16"`.
         quantization: None or `"int8"`: of the blocks' linear layers, see `build`.
+        resizing: str. How the preset resized images, which `recipes.learn` does too,
+            see `data.load`; what the backbone computes is the same. Defaults to
+            `"bilinear"`.
         source_fingerprint: optional str. The fingerprint of the backbone that this one
             is a rounded or quantised replica of.
         **kwargs: `name`.
@@ -111,6 +116,7 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
         crop_to_patches: bool = False,
         quantization: str | None = None,
         source_fingerprint: str | None = None,
+        resizing: str = DEFAULT,
         dtype: Any = None,
         **kwargs: Any,
     ) -> None:
@@ -118,6 +124,7 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
             (patch_size,) * 2 if isinstance(patch_size, int) else tuple(patch_size)
         )
         image_shape = check_image_shape(image_shape, patch_size, crop_to_patches)
+        check_resizing(resizing)
         # === Layers ===
         image_normalization = ImageNormalization(
             image_mean, image_std, dtype=dtype, name="image_normalization"
@@ -180,6 +187,7 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
             quantize_blocks(self, quantization)
         self.quantization = quantization
         self.source_fingerprint = source_fingerprint
+        self.resizing = resizing
 
         # === Config ===
         self.image_shape = image_shape
@@ -282,7 +290,7 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
             antialias: bool. Whether interpolating positions to a smaller
                 `image_shape` widens the kernel.
             **changes: any of `image_shape`, `image_mean`, `image_std`,
-                `dtype`, `name`.
+                `resizing`, `dtype`, `name`.
 
         Returns:
             A `ViTBackbone`. Position embeddings are interpolated
@@ -295,8 +303,10 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
     def get_config(self):
         dtype = self.image_normalization.dtype_policy
         names = ("quantization", "source_fingerprint")
+        resizing = {} if self.resizing == DEFAULT else {"resizing": self.resizing}
         return {
             **architecture(self),
+            **resizing,
             **{name: getattr(self, name) for name in names if getattr(self, name)},
             "dtype": keras.dtype_policies.serialize(dtype),
             "name": self.name,

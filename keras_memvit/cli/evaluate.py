@@ -66,6 +66,7 @@ def _examples(source, spec, image_shape, batch_size):
         augment=None,
         shuffle=False,
         validation_split=0,
+        resizing=spec.resizing,
     )
     task = choose_task(found, spec.name, spec.kind)
     images, labels, _ = all_examples(only_task(found, task))

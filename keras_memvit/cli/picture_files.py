@@ -59,8 +59,8 @@ def _from_stdin(stream):
     return [(printable(str(file)), file) for file in files]
 
 
-def batches(pictures, image_size, batch_size):
-    """Reads images as batches.
+def batches(pictures, image_size, resizing, batch_size):
+    """Reads images as batches, resized as `data.load` does.
 
     Yields:
         `(names, images, errors)`: `images` uint8 `(B, height, width, 3)` of the
@@ -70,7 +70,7 @@ def batches(pictures, image_size, batch_size):
         names, images, errors = [], [], []
         for name, file in pictures[begin : begin + batch_size]:
             try:
-                images.append(resize(read_image(file), image_size))
+                images.append(resize(read_image(file), image_size, resizing))
                 names.append(name)
             except UnreadableImage as error:
                 errors.append((name, str(error)))

@@ -18,6 +18,7 @@ from keras_memvit.cli.task_files import is_tasks
 from keras_memvit.cli.task_files import load
 from keras_memvit.data.answers import error_rows
 from keras_memvit.data.answers import rows_of
+from keras_memvit.tasks.resizing import common_resizing
 
 Names = Annotated[
     list[str],
@@ -64,11 +65,12 @@ def predict(
     pictures = find_pictures(images)
     model = load(tasks, backbone)
     specs = {spec.name: spec for spec in model.specs}
+    resizing = common_resizing(model.specs)
     rows, left_out = [], 0
     with Progress(console=console.NOTES, transient=True) as progress:
         bar = progress.add_task("predict", total=len(pictures))
         size = model.backbone.image_shape[:2]
-        for read, pixels, errors in batches(pictures, size, batch_size):
+        for read, pixels, errors in batches(pictures, size, resizing, batch_size):
             new = error_rows(errors)
             if read:
                 new += rows_of(read, model.predict(pixels, verbose=0), specs, top)

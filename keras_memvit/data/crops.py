@@ -4,14 +4,18 @@ import math
 
 import numpy as np
 
+from keras_memvit.tasks.resizing import DEFAULT
+from keras_memvit.tasks.resizing import interpolation_of
+from keras_memvit.tasks.resizing import kept_part
+
 AREA = (0.08, 1.0)  # inception crop: share of the image's area
 ASPECT = (3 / 4, 4 / 3)  # and width over height
 ROOM = 1 << 24  # pixels that a picture may grow to between the steps of resizing
 PADDING = 0.125  # random crop of small images: share of the side, 4 of 32 pixels
 
 
-def resize(image, size, box=None):
-    """A part of an image, resized bilinearly with antialiasing.
+def resize(image, size, resizing=DEFAULT, box=None):
+    """An image or a part of it, resized with antialiasing.
 
     A whole image is resized first across and then down, in two steps, because
     Pillow's versions order them differently; a SavedModel does the same. Down comes
@@ -20,7 +24,9 @@ def resize(image, size, box=None):
     Args:
         image: uint8 `(h, w, 3)`.
         size: `(height, width)`.
-        box: optional `(left, top, right, bottom)` in pixels.
+        resizing: one of `RESIZINGS`.
+        box: optional `(left, top, right, bottom)` in pixels, in place of what
+            `resizing` cuts away.
 
     Returns:
         uint8 `(height, width, 3)`.
@@ -30,8 +36,8 @@ def resize(image, size, box=None):
     if box is None and image.shape[:2] == tuple(size):
         return image
     height, width = size
-    resample = Image.Resampling.BILINEAR
-    image = Image.fromarray(image)
+    resample = Image.Resampling[interpolation_of(resizing).upper()]
+    image = Image.fromarray(image if box else kept(image, size, resizing))
     if box is None:
         down = _down_first((image.height, image.width), size)
         between = (image.width, height) if down else (width, image.height)
@@ -39,7 +45,13 @@ def resize(image, size, box=None):
     return np.asarray(image.resize((width, height), resample, box=box))
 
 
-def inception_crop(image, size, rng):
+def kept(image, size, resizing):
+    """The part of an image that `resize` looks at."""
+    top, left, height, width = kept_part(image.shape[:2], size, resizing)
+    return image[top : top + height, left : left + width]
+
+
+def inception_crop(image, size, rng, resizing=DEFAULT):
     """A random area and aspect ratio of the image, and a random flip.
 
     Area 8 to 100 %, aspect ratio 3/4 to 4/3, as in the paper's training.
@@ -54,13 +66,15 @@ def inception_crop(image, size, rng):
     else:  # a very long or high image: its largest square
         w = h = min(width, height)
     left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
-    return _flip(resize(image, size, (left, top, left + w, top + h)), rng)
+    box = (left, top, left + w, top + h)
+    return _flip(resize(image, size, resizing, box), rng)
 
 
-def padded_crop(image, size, rng):
+def padded_crop(image, size, rng, resizing=DEFAULT):
     """A random crop of the resized, zero-padded image, and a random flip."""
     margins = [max(round(side * PADDING), 1) for side in size]
-    padded = np.pad(resize(image, size), [*((m, m) for m in margins), (0, 0)])
+    image = resize(image, size, resizing)
+    padded = np.pad(image, [*((m, m) for m in margins), (0, 0)])
     top, left = (int(rng.integers(0, 2 * m + 1)) for m in margins)
     return _flip(padded[top : top + size[0], left : left + size[1]], rng)
 

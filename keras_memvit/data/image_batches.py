@@ -13,6 +13,8 @@ from keras_memvit.data.crops import padded_crop
 from keras_memvit.data.crops import resize
 from keras_memvit.data.image_files import printable
 from keras_memvit.data.pictures import UnreadableImage
+from keras_memvit.tasks.resizing import DEFAULT
+from keras_memvit.tasks.resizing import check_resizing
 
 CROPS = {"inception": inception_crop, "pad": padded_crop}
 WARNINGS = 5  # files lost since they were found, each in a warning
@@ -41,6 +43,7 @@ class ImageBatches(keras.utils.PyDataset):
         augment: None, `"inception"` or `"pad"`.
         shuffle: bool.
         seed: int.
+        resizing: str, as of `load`. Defaults to `"bilinear"`.
 
     Attributes:
         lost: dict from file to the reason why it could be read no more.
@@ -64,7 +67,9 @@ class ImageBatches(keras.utils.PyDataset):
         augment: str | None,
         shuffle: bool,
         seed: int,
+        resizing: str = DEFAULT,
     ) -> None:
+        check_resizing(resizing)
         super().__init__(workers=2, max_queue_size=4)  # threads read ahead
         self.examples = examples
         self.image_size = image_size
@@ -72,6 +77,7 @@ class ImageBatches(keras.utils.PyDataset):
         self.augment = augment
         self.shuffle = shuffle
         self.seed = seed
+        self.resizing = resizing
         self.lost = {}
         self.set_epoch(0)
 
@@ -149,9 +155,9 @@ class ImageBatches(keras.utils.PyDataset):
 
     def _cropped(self, image, row):
         if self.augment is None:
-            return resize(image, self.image_size)
+            return resize(image, self.image_size, self.resizing)
         rng = np.random.default_rng([self.seed, self.epoch, row])
-        return CROPS[self.augment](image, self.image_size, rng)
+        return CROPS[self.augment](image, self.image_size, rng, self.resizing)
 
 
 def _stack(labels):

@@ -29,6 +29,8 @@ from keras_memvit.data.splits import split_by_class
 from keras_memvit.data.tf_data import from_tf_data
 from keras_memvit.data.tf_data import is_tf_data
 from keras_memvit.data.tfds import from_tfds
+from keras_memvit.tasks.resizing import DEFAULT
+from keras_memvit.tasks.resizing import check_resizing
 from keras_memvit.tasks.spec import TaskSpec
 
 __all__ = ["LabelledImages", "load", "split_by_class"]
@@ -77,6 +79,7 @@ def load(
     seed: int = 0,
     kind: str | dict[str, str] = "auto",
     columns: Sequence[str] | None = None,
+    resizing: str = DEFAULT,
 ) -> LabelledImages:
     """Loads labelled images as batches to train from.
 
@@ -109,6 +112,11 @@ def load(
             `"regression"`.
         columns: optional list of str: the columns of a manifest or of a Hugging Face
             set that are tasks. Defaults to all, or to those of class labels.
+        resizing: how images get their size, with antialiasing: `"bilinear"`
+            (default) or `"bicubic"`, the whole image whatever its aspect ratio;
+            `"bilinear_crop"` or `"bicubic_crop"`, the largest part in the middle that
+            has the wanted one. `backbone.resizing` is that of a `ViTBackbone`'s
+            preset. `tasks` have it, so that what is served resizes alike.
 
     Returns:
         A `LabelledImages`. Every file of a folder is decoded once. What is not
@@ -128,7 +136,9 @@ def load(
 
     ```python
     size = backbone.image_shape[:2]  # a ViTBackbone's
-    found = keras_memvit.data.load("photos/birds", image_size=size)
+    found = keras_memvit.data.load(
+        "photos/birds", image_size=size, resizing=backbone.resizing
+    )
     model = keras_memvit.build(backbone, found.tasks)
     model.compile()
     model.fit(found.train, validation_data=found.validation, epochs=5)
@@ -145,6 +155,7 @@ def load(
             "`validation_split` must be at least 0 and below 1. "
             f"Received: validation_split={validation_split}"
         )
+    check_resizing(resizing)
     for each in kind.values() if isinstance(kind, dict) else [kind]:
         check_kind(each)
     found = _find(source, kind, columns, not validation_split)
@@ -167,6 +178,7 @@ def load(
     if validation is None and validation_split:
         train, validation = split(found, train, validation_split, rng)
     options = {"image_size": tuple(size), "batch_size": batch_size, "seed": seed}
+    options["resizing"] = resizing
     names = {spec.name: list(spec.class_names or ()) for spec in found.tasks}
     if validation is not None:
         validation = ImageBatches(validation, augment=None, shuffle=False, **options)
@@ -175,7 +187,7 @@ def load(
         validation,
         names if len(names) > 1 else next(iter(names.values())),
         found.skipped,
-        found.tasks,
+        [dataclasses.replace(spec, resizing=resizing) for spec in found.tasks],
     )
 
 

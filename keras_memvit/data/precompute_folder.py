@@ -23,6 +23,8 @@ from keras_memvit.states.precompute import backbone_of
 from keras_memvit.states.precompute import precompute
 from keras_memvit.states.store import StateStore
 from keras_memvit.states.store_card import DTYPES
+from keras_memvit.tasks.resizing import DEFAULT
+from keras_memvit.tasks.resizing import common_resizing
 
 LOOKED_AT = "images.jsonl"
 RETRIES = 5  # of a worker that died, each of which goes on
@@ -51,7 +53,8 @@ def precompute_folder(
     Args:
         source: a folder of class folders, as of `data.load` with
             `validation_split=0`, or one of images, which have no labels then.
-        model: a `MemoryViT` with masked attention, or a `ViTBackbone`.
+        model: a `MemoryViT` with masked attention, whose tasks say how images are
+            resized, or a `ViTBackbone`, bilinearly then.
         path: folder of the store.
         dtype: `"bfloat16"` (default), `"float32"` or `"int8"`, as of `precompute`.
         batch_size: int. Images a step. Defaults to `32`.
@@ -83,6 +86,8 @@ def precompute_folder(
     if dtype not in DTYPES:
         raise ValueError(f"`dtype` must be one of {list(DTYPES)}. Received: {dtype!r}")
     backbone = backbone_of(model)
+    specs = getattr(model, "specs", None)
+    resizing = common_resizing(specs) if specs else DEFAULT
     path = pathlib.Path(os.path.abspath(os.path.expanduser(path)))
     path.mkdir(parents=True, exist_ok=True)
     ray = connect()
@@ -91,8 +96,9 @@ def precompute_folder(
     examples, skipped = _examples(source, verdicts)
     if skipped:
         _warn_of(skipped, path)
-    claim_images(path, source, examples)
-    data = (examples, backbone.image_shape[:2], batch_size, max(int(num_cpus), 1))
+    claim_images(path, source, examples, resizing)
+    how = (backbone.image_shape[:2], resizing)
+    data = (examples, *how, batch_size, max(int(num_cpus), 1))
     with scratch_folder(path) as scratch:
         file = scratch / "backbone.keras"
         backbone.save(file)

@@ -27,6 +27,7 @@ from keras_memvit.models.sharing import load_task
 from keras_memvit.models.task_model import TaskModel
 from keras_memvit.readouts.modules import readout_modules
 from keras_memvit.states.store_card import read_json
+from keras_memvit.tasks.resizing import common_resizing
 
 ANSWERS, BROKEN, CARD = "answers", "broken.jsonl", "job.json"
 BLOCKS = 64  # parts of the work a worker, which Ray hands out one by one
@@ -83,7 +84,7 @@ def predict_folder(
 
     Raises:
         ValueError: if an argument is not as above, or `output` holds the answers of
-            another model.
+            another model, or tasks resize images differently.
         ImportError: if Ray or pyarrow is missing.
 
     Example:
@@ -101,6 +102,7 @@ def predict_folder(
     answers = output / ANSWERS
     _refuse_inside(output, source)
     model = _model(model, backbone)
+    common_resizing(model.specs)  # refused here, not by every worker
     modules = readout_modules(model.specs, "a worker")
     answers.mkdir(parents=True, exist_ok=True)
     columns = (image_column, key_column)

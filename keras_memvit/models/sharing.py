@@ -150,6 +150,7 @@ def inspect(
         *_reads(spec),
         f"attention: {card['attention']}",
         f"image shape: {card['image_shape']}",
+        f"resizing: {spec.resizing}",
         f"backbone: {card['backbone']}",
         f"written by: keras_memvit {card['version']}",
         f"size: {path.stat().st_size:,} bytes",

@@ -41,8 +41,8 @@ class Candidate:
     def __post_init__(self):
         object.__setattr__(self, "readout", get_readout(self.readout))
 
-    def spec(self, name, num_classes, class_names=None, kind="single_label"):
-        """The `TaskSpec` of it."""
+    def spec(self, name, num_classes, class_names=None, kind="single_label", **options):
+        """The `TaskSpec` of it, with further options of one."""
         return TaskSpec(
             name,
             num_classes,
@@ -50,6 +50,7 @@ class Candidate:
             class_names=class_names or None,
             readout=self.readout,
             kind=kind,
+            **options,
         )
 
     @property

@@ -78,7 +78,8 @@ def learn(
 
     Args:
         source: what `data.load` takes, or a `LabelledImages`; of several tasks the
-            one called `name`.
+            one called `name`. Images are resized as the backbone's preset does it,
+            those of a `LabelledImages` as that was loaded.
         backbone: what `build` takes.
         name: str, the task's name. Defaults to that of a manifest's column of labels,
             the source folder's or file's, else `"task"`.
@@ -124,7 +125,7 @@ def learn(
     shape = _image_shape(image_size)
     handle = os.fspath(backbone) if isinstance(backbone, (str, os.PathLike)) else None
     backbone, _ = convert(backbone, image_shape=shape)
-    found = _load(source, backbone.image_shape[:2], seed, kind)
+    found = _load(source, backbone, seed, kind)
     task = choose_task(found, name, kind)
     if name is None and task.name != LABEL:  # a manifest's column
         name = task.name
@@ -137,6 +138,7 @@ def learn(
         "num_classes": num_classes,
         "class_names": task.class_names,
         "kind": kind,
+        "resizing": found.train.resizing,
     }
     RIDGE.spec(name, **spec_of)  # refuses a bad name before anything is computed
     if output is not None:
@@ -221,7 +223,8 @@ def _image_shape(image_size):
     return (*size, 3)
 
 
-def _load(source, size, seed, kind):
+def _load(source, backbone, seed, kind):
+    size = backbone.image_shape[:2]
     if isinstance(source, LabelledImages):
         if tuple(source.train.image_size) != tuple(size):
             raise ValueError(
@@ -230,6 +233,7 @@ def _load(source, size, seed, kind):
             )
         return source
     options = {"image_size": size, "batch_size": BATCH_SIZE, "seed": seed}
+    options["resizing"] = backbone.resizing
     return load(source, augment=None, validation_split=0.15, kind=kind, **options)
 
 

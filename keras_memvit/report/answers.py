@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_memvit.report.measures import softmax
+from keras_memvit.report.pictures import as_seen
 from keras_memvit.report.pictures import attention_maps
 from keras_memvit.report.pictures import data_uri
 from keras_memvit.report.pictures import drawn_over
@@ -43,10 +44,12 @@ def picture_cards(result, short):
     others = [row for row in least_certain(probabilities) if int(row) not in shown]
     uncertain = readable(evidence, others, MOST)
     both = worst + uncertain
-    maps = attention_maps(result.model, result.name, [pixels for _, pixels in both])
+    of = (result.model, result.name)
+    seen = as_seen(*of, [pixels for _, pixels in both])
+    drawn = map(drawn_over, seen, attention_maps(*of, seen))
     cards = [
         _card(result, probabilities, row, pixels, attention, short)
-        for (row, pixels), attention in zip(both, maps)
+        for (row, pixels), attention in zip(both, drawn)
     ]
     return cards[: len(worst)], cards[len(worst) :]
 
@@ -57,7 +60,7 @@ def _card(result, probabilities, row, pixels, attention, short):
     return {
         "file": short(result.evidence.names[row]),
         "picture": data_uri(pixels),
-        "attention": data_uri(drawn_over(pixels, attention)),
+        "attention": data_uri(attention),
         "label": names[label],
         "label_probability": float(probabilities[row, label]),
         "answer": names[first],

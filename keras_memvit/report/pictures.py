@@ -5,6 +5,7 @@ import io
 
 import numpy as np
 
+from keras_memvit.data.crops import kept
 from keras_memvit.data.crops import resize
 from keras_memvit.data.pictures import UnreadableImage
 from keras_memvit.plot.figures import class_token_attention
@@ -42,14 +43,26 @@ def attention_maps(model, task, pictures):
         List of floats `(rows, columns)` of patches, from 0 to 1.
     """
     backbone = model.backbone
+    resizing = _resizing(model, task)
     grid, maps = backbone.patch_embedding.grid_shape, []
     for start in range(0, len(pictures), BATCH):
         some = pictures[start : start + BATCH]
-        images = np.stack([resize(p, backbone.image_shape[:2]) for p in some])
+        size = backbone.image_shape[:2]
+        images = np.stack([resize(p, size, resizing) for p in some])
         weights = class_token_attention(model, images, task)["base"]  # (B, L, H, T)
         later = weights[:, backbone.num_layers // 2 :].mean((1, 2))
         maps += [_spread(one) for one in later[:, backbone.num_base_tokens :]]
     return [one.reshape(grid) for one in maps]
+
+
+def as_seen(model, task, pictures):
+    """Pictures without what resizing them for the task cuts away."""
+    how = (model.backbone.image_shape[:2], _resizing(model, task))
+    return [kept(pixels, *how) for pixels in pictures]
+
+
+def _resizing(model, task):
+    return next(spec.resizing for spec in model.specs if spec.name == task)
 
 
 def _spread(weights):

@@ -8,19 +8,21 @@ from keras_memvit.serving.image_headers import is_png
 from keras_memvit.serving.image_headers import num_pixels
 from keras_memvit.serving.image_headers import orientation
 from keras_memvit.serving.image_resize import resize
+from keras_memvit.tasks.resizing import DEFAULT
 
 
-def decode_images(image_bytes, image_shape, max_pixels):
+def decode_images(image_bytes, image_shape, max_pixels, resizing=DEFAULT):
     """Decodes and resizes, as `data.load` does; names the images that it cannot.
 
     Turned as their EXIF says; transparent pixels are white; 16-bit values keep
-    their high byte. Resized bilinearly, with antialiasing, to the model's size.
+    their high byte. Resized with antialiasing to the model's size.
 
     Args:
         image_bytes: strings `(B,)`, JPEG or PNG.
         image_shape: `(height, width, 3)`.
         max_pixels: int. Images of more, by their headers, are not decoded. If all
             of a batch have more together, they are decoded one after the other.
+        resizing: str, as of `data.load`.
 
     Returns:
         float32 `(B, height, width, 3)` in [0, 255], whole numbers.
@@ -45,7 +47,7 @@ def decode_images(image_bytes, image_shape, max_pixels):
         longest = tf.reduce_max(tf.shape(image))
         with tf.control_dependencies([tf.debugging.assert_less(longest, MAX_SIDE + 1)]):
             image = tf.identity(image)
-        pixels = resize(image, image_shape[:2], _over_white)
+        pixels = resize(image, image_shape[:2], resizing, _over_white)
         return position, tf.ensure_shape(tf.cast(pixels, tf.float32), image_shape)
 
     data = tf.data.Dataset.zip(data, tf.data.Dataset.from_tensor_slices(sizes))

@@ -7,6 +7,8 @@ import tensorflow as tf
 from keras_memvit.models.unified.answer import ALL
 from keras_memvit.models.unified.answer import UNKNOWN
 from keras_memvit.serving.images import decode_images
+from keras_memvit.tasks.resizing import by_resizing
+from keras_memvit.tasks.resizing import common_resizing
 from keras_memvit.tasks.spec import BASE
 
 TOP_K = 5
@@ -100,10 +102,21 @@ def _from_images(servable, tasks, labels):
 
 
 def _from_bytes(decode, servable, tasks, labels):
+    specs = servable.specs
+    if ALL in tasks:  # which asks every task
+        common_resizing(specs.values())
+    ways = by_resizing(specs[task] for task in tasks if task in specs)
+    # What is no task's takes the images of one, and no pass of its own.
+    resizing = next(iter(ways or by_resizing(specs.values())))
+    ways.setdefault(resizing, []).extend(task for task in tasks if task not in specs)
+
     @tf.function
     def predict(image_bytes):
-        images = decode(image_bytes)
-        return answers(servable, images, tasks, labels)
+        found = {}
+        for resizing, own in ways.items():
+            images = decode(image_bytes, resizing=resizing)
+            found |= answers(servable, images, own, labels)
+        return found
 
     return predict.get_concrete_function(
         tf.TensorSpec((None,), tf.string, name="image_bytes")
@@ -113,12 +126,13 @@ def _from_bytes(decode, servable, tasks, labels):
 def _classify(decode, servable, tasks, labels):
     """What `:classify` wants: serialised `tf.Example`s with `image_bytes`."""
     (task,) = tasks
+    resizing = servable.specs[task].resizing
 
     @tf.function
     def classify(inputs):
         feature = {"image_bytes": tf.io.FixedLenFeature((), tf.string)}
         image_bytes = tf.io.parse_example(inputs, feature)["image_bytes"]
-        images = decode(image_bytes)
+        images = decode(image_bytes, resizing=resizing)
         states, x = servable.base_states(images)
         logits = servable.logits(states, x, [task])[task]
         scores = _probabilities(logits, servable.kinds[task])

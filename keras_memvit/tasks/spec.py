@@ -15,6 +15,8 @@ from keras_memvit.tasks.readout_names import get_readout
 from keras_memvit.tasks.readout_names import readout_config
 from keras_memvit.tasks.reads import check_budget
 from keras_memvit.tasks.reads import parse_reads
+from keras_memvit.tasks.resizing import DEFAULT
+from keras_memvit.tasks.resizing import check_resizing
 from keras_memvit.tasks.sees import visible_tasks
 
 BASE = "base"  # the output that belongs to the backbone's own classifier
@@ -77,6 +79,10 @@ class TaskSpec:
             computed.
         kept: optional dict, what `keras_memvit.recipes.prune` left of the tensors of
             readout and adapter: a bit for each row. Defaults to all.
+        resizing: how images of other sizes become the model's where that is done for
+            the task (the command, served bytes, `data.predict_folder`): as they were
+            in training. `"bilinear"` (default), `"bicubic"`, `"bilinear_crop"` or
+            `"bicubic_crop"`, see `keras_memvit.data.load`, whose tasks have it.
 
     Raises:
         ValueError: if an argument is not as above.
@@ -106,6 +112,7 @@ class TaskSpec:
     reads: Any = None
     head_init: str | None = None
     kept: Any = None
+    resizing: str = DEFAULT
     # Short for `readouts.Deep`; by keyword, since the place is another argument's.
     num_query_tokens: dataclasses.InitVar[int | None] = dataclasses.field(
         default=None, kw_only=True
@@ -145,6 +152,7 @@ class TaskSpec:
         self._set("head_inputs", parse_head_inputs(self.name, self.head_inputs))
         self._set("kept", parse_kept(self.name, self.kept))
         check_head_init(self)
+        check_resizing(self.resizing, f"`resizing` of task '{self.name}'")
 
     @property
     def chooses(self) -> bool:
@@ -193,6 +201,8 @@ class TaskSpec:
         ):
             if config[name] in (None, False):
                 del config[name]
+        if self.resizing == DEFAULT:
+            del config["resizing"]
         if self.class_names is not None:
             config["class_names"] = list(self.class_names)
         return config

@@ -14,6 +14,7 @@ from keras_memvit.data.bulk.read_ahead import read_ahead
 from keras_memvit.data.bulk.unit_pictures import pictures_of
 from keras_memvit.data.bulk.units import name_of
 from keras_memvit.models.load_model import load_model
+from keras_memvit.tasks.resizing import common_resizing
 
 
 class Answerer:
@@ -48,9 +49,9 @@ class Answerer:
 
     def _rows(self, unit):
         rows = []
-        size = self.model.backbone.image_shape[:2]
         pictures = pictures_of(unit, *self.columns)
-        for batch in read_ahead(pictures, size, self.batch_size, self.threads):
+        how = (self.model.backbone.image_shape[:2], common_resizing(self.model.specs))
+        for batch in read_ahead(pictures, *how, self.batch_size, self.threads):
             rows += error_rows((name, why) for name, _, why in batch if why)
             names = [name for name, _, why in batch if not why]
             if names:

@@ -18,13 +18,15 @@ class PartBatches(keras.utils.PyDataset):
     Args:
         examples: list of `(ImageFile, label)`, or of `(ImageFile, None)`.
         image_size: `(height, width)`.
+        resizing: str, as of `data.load`.
         batch_size, threads: ints.
     """
 
-    def __init__(self, examples, image_size, batch_size, threads):
+    def __init__(self, examples, image_size, resizing, batch_size, threads):
         super().__init__()
         self.examples = examples
         self.image_size = image_size
+        self.resizing = resizing
         self.batch_size = batch_size
         self.pool = concurrent.futures.ThreadPoolExecutor(threads)
         self.wanted = None
@@ -56,7 +58,7 @@ class PartBatches(keras.utils.PyDataset):
 
     def _read(self, file):
         try:
-            return resize(file(), self.image_size)
+            return resize(file(), self.image_size, self.resizing)
         except UnreadableImage as error:
             raise ValueError(
                 "`source` must hold images that stay as they were first found. "

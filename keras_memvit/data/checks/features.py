@@ -21,7 +21,8 @@ def features_of(pictures, backbone, image_size, batch_size, verbose):
     backbone, _ = convert(backbone, image_shape=shape)
     examples = [(picture.read, picture.label) for picture in pictures]
     size = backbone.image_shape[:2]
-    batches = ImageBatches(examples, size, batch_size, None, False, 0)
+    options = (None, False, 0, backbone.resizing)
+    batches = ImageBatches(examples, size, batch_size, *options)
     progress = keras.utils.Progbar(len(batches), verbose=verbose, unit_name="batch")
     found = []
     for i in range(len(batches)):

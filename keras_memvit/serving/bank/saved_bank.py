@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_memvit.models.task_weights import HEAD
 from keras_memvit.serving.images import decode_images
 from keras_memvit.serving.signatures import class_names
+from keras_memvit.tasks.resizing import common_resizing
 
 NAMES = "tasks.json"  # in `assets`: class names by task
 
@@ -93,7 +94,10 @@ class BankAnswers:
             images = tf.TensorSpec((None, *shape), name="images")
             return tf.function(self.answer).get_concrete_function(images, names)
         decode = functools.partial(
-            decode_images, image_shape=shape, max_pixels=max_pixels
+            decode_images,
+            image_shape=shape,
+            max_pixels=max_pixels,
+            resizing=common_resizing(self.servable.specs.values()),
         )
 
         def from_bytes(image_bytes, task_names):

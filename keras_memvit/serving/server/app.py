@@ -18,6 +18,7 @@ from keras_memvit.serving.server import uploads
 from keras_memvit.serving.server.errors import RequestError
 from keras_memvit.serving.server.pictures import from_bytes
 from keras_memvit.serving.server.service import ALL
+from keras_memvit.tasks.resizing import by_resizing
 
 PAGE = importlib.resources.files(__package__).joinpath("page.html")
 _OPEN = ("/v2/health/live", "/v2/health/ready", "/")  # without a token
@@ -86,14 +87,14 @@ def make_app(service, metrics):
         names = names or sorted(service.tasks.specs)[: settings.max_images]
         service.require(*names)
         image = await _body(request, settings)
+        ways = by_resizing(map(service.spec, names))
+        how = (service.image_shape, settings.max_pixels)
         pixels = await service.decode(
-            lambda value, what: from_bytes(
-                value, service.image_shape, settings.max_pixels, what
-            ),
-            [image],
+            lambda way, what: from_bytes(image, *how, what, way), list(ways)
         )
-        (row,) = await service.answer(pixels, [names])
-        return _json({task: _lists(outputs) for task, outputs in row.items()})
+        found = await service.answer(pixels, list(ways.values()))
+        row = {task: outputs for own in found for task, outputs in own.items()}
+        return _json({task: _lists(row[task]) for task in names})
 
     @app.put("/tasks/{name}")
     async def put_task(name: str, request: Request):

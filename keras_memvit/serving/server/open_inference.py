@@ -72,10 +72,10 @@ async def infer(service, name, body):
         data = inputs["image_bytes"].get("data")
         if not isinstance(data, list):
             raise RequestError(400, "'data' of 'image_bytes' must be a list")
-        limit = service.settings.max_pixels
+        how = (service.image_shape, service.settings.max_pixels)
+        resizing = service.resizing(tasks)
         pixels = await service.decode(
-            lambda value, what: from_base64(value, service.image_shape, limit, what),
-            data,
+            lambda value, what: from_base64(value, *how, what, resizing), data
         )
     else:
         raise RequestError(

@@ -11,9 +11,10 @@ from keras_memvit.data.crops import resize
 from keras_memvit.data.pictures import UnreadableImage
 from keras_memvit.data.pictures import read_image
 from keras_memvit.serving.server.errors import RequestError
+from keras_memvit.tasks.resizing import DEFAULT
 
 
-def from_bytes(data, image_shape, max_pixels, what="image"):
+def from_bytes(data, image_shape, max_pixels, what="image", resizing=DEFAULT):
     """An encoded image as `data.load` gives it, uint8 `(H, W, 3)`.
 
     Raises:
@@ -32,10 +33,10 @@ def from_bytes(data, image_shape, max_pixels, what="image"):
         pixels = read_image(io.BytesIO(data))
     except UnreadableImage as error:
         raise RequestError(400, f"{what} cannot be read: {error}") from None
-    return np.asarray(resize(pixels, image_shape[:2]), "uint8")
+    return np.asarray(resize(pixels, image_shape[:2], resizing), "uint8")
 
 
-def from_base64(text, image_shape, max_pixels, what):
+def from_base64(text, image_shape, max_pixels, what, resizing):
     """The same of a base64 string."""
     if not isinstance(text, str):
         raise RequestError(400, f"{what} must be a base64 string")
@@ -43,7 +44,7 @@ def from_base64(text, image_shape, max_pixels, what):
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise RequestError(400, f"{what} is no base64") from None
-    return from_bytes(data, image_shape, max_pixels, what)
+    return from_bytes(data, image_shape, max_pixels, what, resizing)
 
 
 def from_numbers(values, image_shape, what):

@@ -5,6 +5,7 @@ import asyncio
 from keras_memvit.serving.server.answers import outputs_of
 from keras_memvit.serving.server.errors import RequestError
 from keras_memvit.serving.server.errors import busy
+from keras_memvit.tasks.resizing import common_resizing
 
 VERSION = "1"  # of every task's model; a changed file takes its place
 ALL = "tasks"  # the model that answers several tasks, named in the request
@@ -40,6 +41,17 @@ class Service:
         """Raises a `RequestError` unless all these tasks are there."""
         for name in names:
             self.spec(name)
+
+    def resizing(self, names):
+        """How an image is resized that these tasks answer together.
+
+        Raises:
+            RequestError: 400, if they have several ways.
+        """
+        try:
+            return common_resizing(map(self.spec, names))
+        except ValueError as error:
+            raise RequestError(400, str(error)) from None
 
     async def decode(self, decoder, values):
         """Runs a decoder over what a request carries, beside the event loop.

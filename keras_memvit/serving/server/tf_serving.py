@@ -73,7 +73,9 @@ async def predict(service, name, body):
     images, tasks = (_rows if by_row else _columns)(body)
     tasks = [[name] if name != ALL else _names(own) for own in tasks]
     service.require(*(task for own in tasks for task in own))
-    pixels = await service.decode(functools.partial(_pixels, service), images)
+    pixels = await service.decode(
+        functools.partial(_pixels, service), list(zip(images, tasks))
+    )
     found = await service.answer(pixels, tasks)
     rows = [_flat(row, name) for row in found]
     if by_row:
@@ -108,10 +110,11 @@ def _image(fields):
     raise RequestError(400, "an input has a field 'images' or 'image_bytes'")
 
 
-def _pixels(service, image, what):
+def _pixels(service, image_and_tasks, what):
+    image, tasks = image_and_tasks
     if isinstance(image, dict):
-        limit = service.settings.max_pixels
-        return from_base64(image.get("b64"), service.image_shape, limit, what)
+        how = (service.image_shape, service.settings.max_pixels)
+        return from_base64(image.get("b64"), *how, what, service.resizing(tasks))
     return from_numbers(image, service.image_shape, what)
 
 
