@@ -19,7 +19,7 @@ from children import parser_of
 from children import run_child
 from children import write_report
 
-SIZE, BATCH, IMAGES, ROUNDS = "vit_s14_98", 32, 128, 3
+BATCH, IMAGES, ROUNDS = 32, 128, 3
 DEFAULT = "default"
 SETTINGS = {
     DEFAULT: {},
@@ -31,7 +31,7 @@ SETTINGS = {
 SKIPPED = {"torch": ("steps_per_execution=4",)}
 
 
-def measure(backend):
+def measure(backend, size):
     """Least seconds an epoch, by source and setting."""
     import keras
     import numpy as np
@@ -40,7 +40,7 @@ def measure(backend):
 
     import keras_memvit
 
-    _, config = SIZES[SIZE]
+    _, config = SIZES[size]
     backbone = keras_memvit.ViTBackbone(**config)
     rng = np.random.default_rng(0)
     shape = (IMAGES, *config["image_shape"])
@@ -85,9 +85,10 @@ def table(report):
 
 def main():
     parser = parser_of(__doc__, "compile_options")
+    parser.add_argument("--size", default="vit_s14_98", help="of `speed_steps.py`")
     args = parser.parse_args()
     report = {
-        backend: run_child(__file__, "--child", backend, backend=backend)
+        backend: run_child(__file__, "--child", backend, args.size, backend=backend)
         for backend in args.backends
     }
     write_report(args.output, report)

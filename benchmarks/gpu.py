@@ -247,7 +247,8 @@ def main():
         )
         for backend in args.backends
     }
-    write_report(args.output, report)
+    devices = {found["device"]: None for found in report.values()}
+    write_report(args.output, report, machine=", ".join(devices))
     print(table(report))
 
 

@@ -69,7 +69,7 @@ def export(model, path, **options):
         )
 
 
-def latencies(folder, rounds):
+def latencies(folder, shape, rounds):
     """Median seconds a call, by model and batch."""
     names = ["bare", *(f"tasks_{number}" for number in NUM_TASKS)]
     loaded = {name: tf.saved_model.load(str(folder / name / "1")) for name in names}
@@ -78,7 +78,7 @@ def latencies(folder, rounds):
     }
     found = {}
     for batch in BATCHES:
-        images = tf.random.uniform((batch, 98, 98, 3), maxval=255.0, seed=0)
+        images = tf.random.uniform((batch, *shape), maxval=255.0, seed=0)
         times = {name: [] for name in names}
         for i in range(rounds + 3):
             for name in names:
@@ -108,12 +108,12 @@ def sizes(folder, backbone):
     return found
 
 
-def throughput(folder, calls):
+def throughput(folder, shape, calls):
     """Images a second from concurrent callers, with and without batching."""
     model = tf.saved_model.load(str(folder / "tasks_10" / "1"))
     single = model.signatures["serving_default"]
 
-    @tf.function(input_signature=[tf.TensorSpec((None, 98, 98, 3))])
+    @tf.function(input_signature=[tf.TensorSpec((None, *shape))])
     def batched(images):
         @tf.nondifferentiable_batch_function(
             num_batch_threads=1,
@@ -127,7 +127,7 @@ def throughput(folder, calls):
 
         return answer(images)
 
-    image = tf.random.uniform((1, 98, 98, 3), maxval=255.0, seed=0)
+    image = tf.random.uniform((1, *shape), maxval=255.0, seed=0)
     found = {}
     for name, call in (
         ("without", lambda: single(images=image)),
@@ -178,16 +178,18 @@ def main():
     parser = parser_of(__doc__, "serving", backends=())
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--calls", type=int, default=320)
+    parser.add_argument("--size", choices=SIZES, default="vit_s14_98")
     args = parser.parse_args()
     tf.config.optimizer.set_jit(False)
-    backbone = keras_memvit.ViTBackbone(**SIZES["vit_s14_98"][1])
+    backbone = keras_memvit.ViTBackbone(**SIZES[args.size][1])
+    shape = backbone.image_shape
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         export_models(folder, backbone)
         report = {
-            "latency": latencies(folder, args.rounds),
+            "latency": latencies(folder, shape, args.rounds),
             "size": sizes(folder, backbone),
-            "throughput": throughput(folder, args.calls),
+            "throughput": throughput(folder, shape, args.calls),
             "cpus": os.cpu_count(),
             "tensorflow": tf.__version__,
         }

@@ -36,7 +36,7 @@ from children import parser_of
 from children import run_child
 from children import write_report
 
-NUM_PATCHES = {"vit_s14_98": 49, "vit_b16_224": 196, "vit_b32_224": 49}
+NUM_PATCHES = {"vit_s14_98": 49, "vit_b16_224": 196, "vit_b32_224": 49, "small": 4}
 TRAIN_GOALS = {"jax": 1.25, "tensorflow": 1.25, "torch": 1.35}
 MEMORY_GOAL = 1.3
 STEPS = ("train", "ten_tasks")
