@@ -58,7 +58,11 @@ SHORT = {
     "quantize": Short(
         12, "--data DATA --max-per-class 8 --backbone PRESET --seeds 1 --backends torch"
     ),
-    "serving": Short(8, "--size small --rounds 1 --calls 32", "tensorflow"),
+    "serving": Short(
+        6,
+        "--size small --rounds 1 --calls 32 --tasks 1 2 --stored 2",
+        "tensorflow",
+    ),
     "serving_load": Short(8, "--size small --known 1 10 --seconds 2 --backends torch"),
     "speed": Short(9, "--sizes small --rounds 1 --backends torch"),
     "startup": Short(8, "--size small --tasks 2 --rounds 1 --backends torch"),

@@ -25,6 +25,7 @@ from keras_memvit.backbones.presets import load_preset
 from keras_memvit.backbones.vit_backbone import ViTBackbone
 from keras_memvit.backbones.weights import copy_dense
 from keras_memvit.layers import BaseClassifier
+from keras_memvit.layers.drawn import weights_are_copied
 from keras_memvit.layers.dtypes import float32_variables
 
 
@@ -145,13 +146,14 @@ def _convert(source, dtype, image_shape, image_mean, image_std):
     encoder = getattr(source, "vision_encoder", source)  # of image and text towers
     dtype = float32_variables(dtype or encoder.dtype_policy)
     mean, std = statistics or _own_statistics(model) or family.statistics
-    backbone = family.convert(
-        source,
-        image_shape=image_shape,
-        image_mean=mean if image_mean is None else image_mean,
-        image_std=std if image_std is None else image_std,
-        dtype=dtype,
-    )
+    with weights_are_copied():
+        backbone = family.convert(
+            source,
+            image_shape=image_shape,
+            image_mean=mean if image_mean is None else image_mean,
+            image_std=std if image_std is None else image_std,
+            dtype=dtype,
+        )
     if model is not source:
         return backbone, _classifier_of(model, dtype)
     return backbone, family.classifier(source, dtype=dtype)
