@@ -31,7 +31,7 @@ SETTINGS = {
 SKIPPED = {"torch": ("steps_per_execution=4",)}
 
 
-def measure(backend, size):
+def measure(backend, size, *settings):
     """Least seconds an epoch, by source and setting."""
     import keras
     import numpy as np
@@ -49,9 +49,9 @@ def measure(backend, size):
     with tempfile.TemporaryDirectory(dir=HERE) as folder:
         store = keras_memvit.precompute(backbone, data, folder, verbose=0)
         models = {}
-        for name, options in SETTINGS.items():
+        for name in settings:
             if name not in SKIPPED.get(backend, ()):
-                models[name] = one_task_model(backbone)
+                models[name], options = one_task_model(backbone), SETTINGS[name]
                 # A constant rate: a schedule over each `fit` would be traced anew.
                 models[name].compile(keras.optimizers.SGD(0.1, 0.9), **options)
         for source, arguments in (("images", data), ("store", (store,))):
@@ -86,9 +86,12 @@ def table(report):
 def main():
     parser = parser_of(__doc__, "compile_options")
     parser.add_argument("--size", default="vit_s14_98", help="of `speed_steps.py`")
+    others = list(SETTINGS)[1:]
+    parser.add_argument("--settings", nargs="+", choices=others, default=others)
     args = parser.parse_args()
+    child = (args.size, DEFAULT, *args.settings)
     report = {
-        backend: run_child(__file__, "--child", backend, args.size, backend=backend)
+        backend: run_child(__file__, "--child", backend, *child, backend=backend)
         for backend in args.backends
     }
     write_report(args.output, report)

@@ -7,6 +7,7 @@ from children import HERE
 
 sys.path.insert(0, str(HERE.parent / "examples"))
 os.environ.setdefault("KERAS_BACKEND", "torch")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def tiny_preset(folder):
