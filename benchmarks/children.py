@@ -1,9 +1,11 @@
 """Measurements in processes of their own, and what all commands share."""
 
 import argparse
+import datetime
 import json
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 
@@ -65,7 +67,28 @@ def parser_of(doc, name, backends=BACKENDS):
     return parser
 
 
-def write_report(path, report):
-    """Writes what was measured as JSON."""
+def write_report(path, report, machine=None):
+    """Writes what was measured as JSON, with `"made"`: when, where, by what command.
+
+    Args:
+        path: the file.
+        report: a dict.
+        machine: optional str. What it was measured on. Defaults to the CPU's cores.
+    """
+    made = {
+        "date": datetime.date.today().isoformat(),
+        "machine": machine or f"{len(os.sched_getaffinity(0))} CPU cores",
+        "command": command_line(sys.argv),
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=1) + "\n")
+    path.write_text(json.dumps({"made": made, **report}, indent=1) + "\n")
+
+
+def command_line(arguments):
+    """The command as a reader types it: without `--output`, folders by their name."""
+    script, *rest = arguments
+    if "--output" in rest:
+        place = rest.index("--output")
+        del rest[place : place + 2]
+    rest = [pathlib.Path(a).name if os.path.isabs(a) else a for a in rest]
+    return shlex.join(["python", f"benchmarks/{pathlib.Path(script).name}", *rest])

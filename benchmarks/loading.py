@@ -16,13 +16,23 @@ from children import parser_of
 from children import run_child
 from children import write_report
 
-LARGE = {
-    "image_shape": (224, 224, 3),
-    "patch_size": 16,
-    "num_layers": 24,
-    "num_heads": 16,
-    "hidden_dim": 1024,
-    "mlp_dim": 4096,
+SIZES = {
+    "vit_l16_224": {
+        "image_shape": (224, 224, 3),
+        "patch_size": 16,
+        "num_layers": 24,
+        "num_heads": 16,
+        "hidden_dim": 1024,
+        "mlp_dim": 4096,
+    },
+    "small": {
+        "image_shape": (32, 32, 3),
+        "patch_size": 16,
+        "num_layers": 2,
+        "num_heads": 2,
+        "hidden_dim": 32,
+        "mlp_dim": 64,
+    },
 }
 BASES = {
     "float32": {},
@@ -31,19 +41,19 @@ BASES = {
 }
 
 
-def make(folder):
+def make(folder, size):
     """Writes the preset; returns its bytes in float32."""
     import keras_hub
 
-    backbone = keras_hub.models.ViTBackbone(**LARGE)
+    backbone = keras_hub.models.ViTBackbone(**SIZES[size])
     backbone.save_to_preset(folder)
     return {"bytes": 4 * backbone.count_params()}
 
 
-def measure(what, folder, size=0):
+def measure(what, folder, size, weights=0):
     """Makes the preset, or loads it as one of `BASES`."""
     if what == "make":
-        return make(folder)
+        return make(folder, size)
     import gc
 
     import keras_hub  # noqa: F401  what it takes by itself is not counted
@@ -57,8 +67,8 @@ def measure(what, folder, size=0):
     peak = _kilobytes("VmHWM")
     gc.collect()
     stays = _kilobytes("VmRSS")
-    assert model.backbone.num_layers == LARGE["num_layers"]
-    unit = float(size) / 1024
+    assert model.backbone.num_layers == SIZES[size]["num_layers"]
+    unit = float(weights) / 1024
     return {"peak": (peak - before) / unit, "stays": (stays - before) / unit}
 
 
@@ -70,17 +80,22 @@ def _kilobytes(field):
 
 
 def main():
-    args = parser_of(__doc__, "loading").parse_args()
+    parser = parser_of(__doc__, "loading")
+    parser.add_argument("--size", choices=SIZES, default="vit_l16_224")
+    parser.add_argument("--bases", nargs="+", choices=BASES, default=list(BASES))
+    args = parser.parse_args()
     report = {}
     with tempfile.TemporaryDirectory() as folder:
-        made = run_child(__file__, "--child", "make", folder, backend="torch")
+        make = ("--child", "make", folder, args.size)
+        made = run_child(__file__, *make, backend="torch")
         for backend in args.backends:
-            for base in BASES:
+            for base in args.bases:
                 report[f"{backend} {base}"] = run_child(
                     __file__,
                     "--child",
                     base,
                     folder,
+                    args.size,
                     made["bytes"],
                     backend=backend,
                     measures_memory=True,

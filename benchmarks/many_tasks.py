@@ -30,10 +30,10 @@ from children import run_child
 from children import write_report
 
 BATCH = 8
-BASE_TOKENS = 50
+BASE_TOKENS = {"vit_s14_98": 50, "vit_b16_224": 197, "small": 5}
 
 
-def time_and_memory(num_tasks, rounds):
+def time_and_memory(size, num_tasks, rounds):
     """Times of both forward passes, round by round, and the step's peak memory."""
     import numpy as np
     from speed_cases import measure_peak
@@ -42,14 +42,14 @@ def time_and_memory(num_tasks, rounds):
 
     import keras_memvit
 
-    _, config = SIZES["vit_s14_98"]
+    _, config = SIZES[size]
     tasks = {f"task_{i}": 10 for i in range(num_tasks)}
     backbone = keras_memvit.ViTBackbone(**config)
     keras_memvit.build(backbone, {"first": 10})  # what every later one finds done
     start = time.process_time()
     model = keras_memvit.build(backbone, tasks)
     building = time.process_time() - start
-    images = np.random.default_rng(0).uniform(0, 255, (BATCH, 98, 98, 3))
+    images = np.random.default_rng(0).uniform(0, 255, (BATCH, *config["image_shape"]))
     images = images.astype("float32")
     steps = {
         "bare": predict_step(model.backbone, images),
@@ -67,13 +67,13 @@ def time_and_memory(num_tasks, rounds):
     return {"seconds": seconds, "peak": peak, "building": building}
 
 
-def shared_backbone(num_tasks):
+def shared_backbone(size, num_tasks):
     """Resident memory before and after `num_tasks` models become one."""
     from speed_steps import SIZES
 
     import keras_memvit
 
-    _, config = SIZES["vit_b16_224"]
+    _, config = SIZES[size]
     backbone = keras_memvit.ViTBackbone(**config)
     gc.collect()
     before = _resident()
@@ -94,11 +94,11 @@ def _resident():
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def measure(what, number, rounds):
+def measure(what, size, number, rounds):
     """One of both measurements; a child's arguments are text."""
     if what == "share":
-        return shared_backbone(int(number))
-    return time_and_memory(int(number), int(rounds))
+        return shared_backbone(size, int(number))
+    return time_and_memory(size, int(number), int(rounds))
 
 
 def _in_child(backend, *arguments):
@@ -106,7 +106,7 @@ def _in_child(backend, *arguments):
     return run_child(__file__, "--child", *arguments, backend=backend, **options)
 
 
-def growth_table(measured):
+def growth_table(measured, base_tokens):
     """Ratios and slopes as a Markdown table."""
     lines = [
         "| backend | tasks | time over bare | memory over 1 task | tokens a task "
@@ -130,7 +130,7 @@ def growth_table(measured):
             slope = "-"
             if n != first:
                 per_task = (ratios[n] - ratios[first]) / (n - first)
-                slope = f"{per_task * BASE_TOKENS:.2f}"
+                slope = f"{per_task * base_tokens:.2f}"
             bare = statistics.median(by_number[n]["seconds"]["bare"])
             building = f"{by_number[n]['building'] / bare:.1f}"
             times = (f"{ratios[n]:.2f}", f"{memory:.2f}", slope, building)
@@ -155,17 +155,25 @@ def main():
     parser = parser_of(__doc__, "many_tasks")
     parser.add_argument("--tasks", nargs="+", type=int, default=[1, 10, 100, 1000])
     parser.add_argument("--rounds", type=int, default=5)
+    help = "of the backbone whose time and memory grow"
+    parser.add_argument("--size", choices=BASE_TOKENS, default="vit_s14_98", help=help)
+    help = "of the backbone that 50 models share"
+    parser.add_argument("--sharing-size", default="vit_b16_224", help=help)
     args = parser.parse_args()
     measured, shared = {}, {}
     for backend in args.backends:
         measured[backend] = {
-            n: _in_child(backend, "tasks", n, args.rounds) for n in args.tasks
+            n: _in_child(backend, "tasks", args.size, n, args.rounds)
+            for n in args.tasks
         }
-        shared[backend] = _in_child(backend, "share", 50, args.rounds)
+        shared[backend] = _in_child(
+            backend, "share", args.sharing_size, 50, args.rounds
+        )
         print(f"measured {backend}", file=sys.stderr, flush=True)
     report = {"tasks": measured, "sharing": shared, "machine": platform.machine()}
     write_report(args.output, report)
-    print(growth_table(measured), sharing_table(shared), sep="\n\n")
+    growth = growth_table(measured, BASE_TOKENS[args.size])
+    print(growth, sharing_table(shared), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -36,13 +36,14 @@ import keras_memvit
 from keras_memvit.serving.servable import Servable
 
 NUM_TASKS = (1, 10, 50)
+STORED = 20
 BATCHES = (1, 8)
 CALLERS = 16
 
 
-def export_models(folder, backbone):
+def export_models(folder, backbone, counts):
     """Servables of K tasks with one signature, and the backbone alone."""
-    for number in NUM_TASKS:
+    for number in counts:
         model = model_of(backbone, number)
         export(model, folder / f"tasks_{number}" / "1", signatures="serving_default")
     servable = Servable(model_of(backbone, 1))
@@ -69,16 +70,16 @@ def export(model, path, **options):
         )
 
 
-def latencies(folder, rounds):
+def latencies(folder, shape, counts, rounds):
     """Median seconds a call, by model and batch."""
-    names = ["bare", *(f"tasks_{number}" for number in NUM_TASKS)]
+    names = ["bare", *(f"tasks_{number}" for number in counts)]
     loaded = {name: tf.saved_model.load(str(folder / name / "1")) for name in names}
     calls = {
         name: model.signatures["serving_default"] for name, model in loaded.items()
     }
     found = {}
     for batch in BATCHES:
-        images = tf.random.uniform((batch, 98, 98, 3), maxval=255.0, seed=0)
+        images = tf.random.uniform((batch, *shape), maxval=255.0, seed=0)
         times = {name: [] for name in names}
         for i in range(rounds + 3):
             for name in names:
@@ -90,11 +91,12 @@ def latencies(folder, rounds):
     return found
 
 
-def sizes(folder, backbone):
-    """Bytes and seconds to load of 20 tasks with every signature, and bare."""
-    export(model_of(backbone, 20), folder / "tasks_20" / "1")
+def sizes(folder, backbone, stored):
+    """Bytes and seconds to load of tasks with every signature, and bare."""
+    all_signatures = f"stored_{stored}"
+    export(model_of(backbone, stored), folder / all_signatures / "1")
     found = {}
-    for name in ("bare", "tasks_20"):
+    for name in ("bare", all_signatures):
         path = folder / name / "1"
         start = time.perf_counter()
         model = tf.saved_model.load(str(path))
@@ -108,12 +110,12 @@ def sizes(folder, backbone):
     return found
 
 
-def throughput(folder, calls):
+def throughput(folder, shape, count, calls):
     """Images a second from concurrent callers, with and without batching."""
-    model = tf.saved_model.load(str(folder / "tasks_10" / "1"))
+    model = tf.saved_model.load(str(folder / f"tasks_{count}" / "1"))
     single = model.signatures["serving_default"]
 
-    @tf.function(input_signature=[tf.TensorSpec((None, 98, 98, 3))])
+    @tf.function(input_signature=[tf.TensorSpec((None, *shape))])
     def batched(images):
         @tf.nondifferentiable_batch_function(
             num_batch_threads=1,
@@ -127,7 +129,7 @@ def throughput(folder, calls):
 
         return answer(images)
 
-    image = tf.random.uniform((1, 98, 98, 3), maxval=255.0, seed=0)
+    image = tf.random.uniform((1, *shape), maxval=255.0, seed=0)
     found = {}
     for name, call in (
         ("without", lambda: single(images=image)),
@@ -148,8 +150,8 @@ def tables(report):
         "|---|---|---|---|",
     ]
     for batch, times in report["latency"].items():
-        for number in NUM_TASKS:
-            seconds = times[f"tasks_{number}"]
+        for name in list(times)[1:]:
+            seconds, number = times[name], int(name.removeprefix("tasks_"))
             apart = number * times["tasks_1"]
             lines.append(
                 f"| {batch} | {number} | {seconds / times['bare']:.2f} "
@@ -169,7 +171,7 @@ def tables(report):
     gain = report["throughput"]["with"] / report["throughput"]["without"]
     lines += [
         "",
-        f"{CALLERS} callers, 10 tasks: {gain:.2f} times the images with batching",
+        f"{CALLERS} callers: {gain:.2f} times the images with batching",
     ]
     return "\n".join(lines)
 
@@ -178,16 +180,21 @@ def main():
     parser = parser_of(__doc__, "serving", backends=())
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--calls", type=int, default=320)
+    help = "the first is 1; callers ask the second"
+    parser.add_argument("--tasks", nargs="+", type=int, default=NUM_TASKS, help=help)
+    parser.add_argument("--stored", type=int, default=STORED)
+    parser.add_argument("--size", choices=SIZES, default="vit_s14_98")
     args = parser.parse_args()
     tf.config.optimizer.set_jit(False)
-    backbone = keras_memvit.ViTBackbone(**SIZES["vit_s14_98"][1])
+    backbone = keras_memvit.ViTBackbone(**SIZES[args.size][1])
+    shape = backbone.image_shape
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        export_models(folder, backbone)
+        export_models(folder, backbone, args.tasks)
         report = {
-            "latency": latencies(folder, args.rounds),
-            "size": sizes(folder, backbone),
-            "throughput": throughput(folder, args.calls),
+            "latency": latencies(folder, shape, args.tasks, args.rounds),
+            "size": sizes(folder, backbone, args.stored),
+            "throughput": throughput(folder, shape, args.tasks[1], args.calls),
             "cpus": os.cpu_count(),
             "tensorflow": tf.__version__,
         }

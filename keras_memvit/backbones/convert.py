@@ -26,6 +26,7 @@ from keras_memvit.backbones.presets import load_preset
 from keras_memvit.backbones.vit_backbone import ViTBackbone
 from keras_memvit.backbones.weights import copy_dense
 from keras_memvit.layers import BaseClassifier
+from keras_memvit.layers.drawn import weights_are_copied
 from keras_memvit.layers.dtypes import float32_variables
 
 
@@ -149,14 +150,15 @@ def _convert(source, dtype, image_shape, image_mean, image_std):
     converter = _own_converter(model)
     own = image_statistics.from_image_converter(converter)
     mean, std = statistics or own or family.statistics
-    backbone = family.convert(
-        source,
-        image_shape=image_shape,
-        image_mean=mean if image_mean is None else image_mean,
-        image_std=std if image_std is None else image_std,
-        resizing=resizing or preset_resizing.from_image_converter(converter),
-        dtype=dtype,
-    )
+    with weights_are_copied():
+        backbone = family.convert(
+            source,
+            image_shape=image_shape,
+            image_mean=mean if image_mean is None else image_mean,
+            image_std=std if image_std is None else image_std,
+            resizing=resizing or preset_resizing.from_image_converter(converter),
+            dtype=dtype,
+        )
     if model is not source:
         return backbone, _classifier_of(model, dtype)
     return backbone, family.classifier(source, dtype=dtype)

@@ -18,6 +18,7 @@ from keras_memvit.layers import ImageNormalization
 from keras_memvit.layers import PatchEmbedding
 from keras_memvit.layers.base_states import BaseStates
 from keras_memvit.layers.base_states import as_floats
+from keras_memvit.layers.drawn import weights_are_copied
 from keras_memvit.tasks.resizing import DEFAULT
 from keras_memvit.tasks.resizing import check_resizing
 
@@ -296,7 +297,8 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
             A `ViTBackbone`. Position embeddings are interpolated
             (bicubically) where `image_shape` asks for another grid.
         """
-        other = type(self).from_config({**self.get_config(), **changes})
+        with weights_are_copied():
+            other = type(self).from_config({**self.get_config(), **changes})
         copy_weights(self, other, antialias)
         return other
 

@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_memvit.layers.adapted import adapted
 from keras_memvit.layers.dot_product_attention import dot_product_attention
+from keras_memvit.layers.drawn import drawn
 from keras_memvit.layers.rotary import RotaryPositions
 from keras_memvit.layers.task_attention import attend_groups
 from keras_memvit.layers.task_attention import base_of_group
@@ -97,7 +98,11 @@ class MaskedMHA(keras.layers.Layer):
 
         def dense(name, inputs, units, use_bias):
             layer = keras.layers.Dense(
-                units, use_bias=use_bias, dtype=self.dtype_policy, name=name
+                units,
+                use_bias=use_bias,
+                kernel_initializer=drawn(),
+                dtype=self.dtype_policy,
+                name=name,
             )
             layer.build((None, inputs))
             return layer

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_memvit.layers.adapted import adapted
+from keras_memvit.layers.drawn import drawn
 
 
 def quick_gelu(x):
@@ -87,12 +88,17 @@ class MLP(keras.layers.Layer):
         self.expand = keras.layers.Dense(
             self.mlp_dim * (2 if gated else 1),
             use_bias=self.use_bias,
+            kernel_initializer=drawn(),
             dtype=self.dtype_policy,
             name="expand",
         )
         self.expand.build((None, hidden_dim))
         self.contract = keras.layers.Dense(
-            hidden_dim, use_bias=self.use_bias, dtype=self.dtype_policy, name="contract"
+            hidden_dim,
+            use_bias=self.use_bias,
+            kernel_initializer=drawn(),
+            dtype=self.dtype_policy,
+            name="contract",
         )
         self.contract.build((None, self.mlp_dim))
 

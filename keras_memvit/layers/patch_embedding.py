@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_memvit.layers.drawn import drawn
+
 
 @keras.saving.register_keras_serializable(package="keras_memvit")
 class PatchEmbedding(keras.layers.Layer):
@@ -74,13 +76,15 @@ class PatchEmbedding(keras.layers.Layer):
     def build(self, input_shape):
         dim = self.hidden_dim
         self.kernel = self.add_weight(
-            name="kernel", shape=(*self.patch_size, self.image_shape[-1], dim)
+            name="kernel",
+            shape=(*self.patch_size, self.image_shape[-1], dim),
+            initializer=drawn(),
         )
         if self.use_bias:
             self.bias = self.add_weight(name="bias", shape=(dim,), initializer="zeros")
 
         def tokens(name, count):
-            normal = keras.initializers.RandomNormal(stddev=0.02)
+            normal = drawn(keras.initializers.RandomNormal(stddev=0.02))
             return self.add_weight(name=name, shape=(count, dim), initializer=normal)
 
         if self.use_class_token:
