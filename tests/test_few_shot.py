@@ -156,6 +156,7 @@ def test_ridge_in_the_span_is_ridge(reads, width):
     np.testing.assert_allclose(ridge_scores(features, episode), expected, atol=1e-4)
 
 
+@pytest.mark.backend_free
 def test_a_trained_episode_does_not_depend_on_those_before(shades):
     episodes = [an_episode(shots=1, number=i) for i in range(2)]
     trainer = EpisodeTrainer(*shades, ["memory", "side"], ways=3, epochs=4, seed=0)
@@ -165,6 +166,7 @@ def test_a_trained_episode_does_not_depend_on_those_before(shades):
         assert np.abs(second[method] - first[method]).max() > 1e-3
 
 
+@pytest.mark.backend_free
 def test_table(shades):
     backbone, store = shades
     options = {"shots": (1, 2), "ways": 2, "num_queries": 3, "seed": 3}

@@ -98,6 +98,7 @@ def arrived():
     return model, parts, stream.Stream({"task1": 2, "task2": 2}, *found, 0, 64)
 
 
+@pytest.mark.backend_free
 @pytest.mark.parametrize("method", ["ridge", "task_posterior", "gates", "max"])
 def test_the_table_measures_what_unify_gives(arrived, method):
     model, ((images, labels), (test_images, _)), whole = arrived

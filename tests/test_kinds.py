@@ -88,6 +88,7 @@ def test_a_spec_of_old_files_is_of_a_single_label():
 # === Losses and metrics ===
 
 
+@pytest.mark.backend_free
 def test_mean_average_precision_is_that_of_sorted_scores():
     rng = np.random.default_rng(0)
     y = (rng.random((200, 4)) < [0.5, 0.1, 0.9, 0.0]).astype("float32")
@@ -106,6 +107,7 @@ def test_mean_average_precision_is_that_of_sorted_scores():
     assert float(metric.result()) == 0.0
 
 
+@pytest.mark.backend_free
 def test_an_answer_that_is_no_number_ranks_last():
     metric = MeanAveragePrecision()
     metric.update_state([[1.0], [0.0]], [[NAN], [-3.0]])
@@ -352,6 +354,7 @@ def test_a_saved_model_serves_each_kind(trained, tmp_path):
     np.testing.assert_allclose(scores, served["colours/probabilities"][:1], atol=1e-4)
 
 
+@pytest.mark.backend_free
 def test_a_sweep_chooses_by_the_metric_of_the_kind():
     images, bright = pictures()
     data = (images, years(bright))

@@ -64,6 +64,7 @@ def test_it_learns_saves_and_answers_as_it_says(tmp_path, quickly):
     assert "Base outputs differ by 0.0" in str(result)
 
 
+@pytest.mark.backend_free
 def test_what_was_done_is_not_done_again(quickly, monkeypatch):
     backbone = make_backbone(num_layers=1)
     first = learn(pictures(), backbone, **quickly)
@@ -78,6 +79,7 @@ def test_what_was_done_is_not_done_again(quickly, monkeypatch):
         learn(pictures(seed=2), backbone, **quickly)
 
 
+@pytest.mark.backend_free
 def test_after_an_interrupt_the_finished_candidates_are_kept(quickly, monkeypatch):
     backbone = make_backbone(num_layers=1)
     real, calls = trials.held_out_logits, []
@@ -96,6 +98,7 @@ def test_after_an_interrupt_the_finished_candidates_are_kept(quickly, monkeypatc
     assert calls[1] == calls[2] and calls.count(calls[0]) == 1
 
 
+@pytest.mark.backend_free
 def test_where_a_class_has_few_images_all_are_judged(quickly):
     result = learn(pictures(12), make_backbone(num_layers=1), **quickly)
     shares = {row["val_accuracy"] * 12 for row in result.table}
@@ -103,6 +106,7 @@ def test_where_a_class_has_few_images_all_are_judged(quickly):
     assert max(shares) >= 10
 
 
+@pytest.mark.backend_free
 def test_a_single_candidate_is_trained_on_every_image(tmp_path, quickly):
     backbone = make_backbone(num_layers=1)
     options = quickly | {"candidates": SIDE, "output": tmp_path / "tasks"}
@@ -160,6 +164,7 @@ def test_one_rate_a_readout_is_trained_once():
     assert trials.runs == [(candidates, 20)]
 
 
+@pytest.mark.backend_free
 def test_where_the_head_is_always_right_nothing_else_is_tried(quickly):
     black_or_white = np.repeat([0, 255], 15).astype("uint8")
     images = np.broadcast_to(black_or_white[:, None, None, None], (30, 32, 48, 3))
@@ -171,6 +176,7 @@ def test_where_the_head_is_always_right_nothing_else_is_tried(quickly):
     assert len(asked.table) == 2
 
 
+@pytest.mark.backend_free
 def test_a_budget_bounds_bytes_candidates_and_seconds(quickly):
     backbone = make_backbone(num_layers=1)
     options = quickly | {"candidates": [MEMORY, SIDE]}

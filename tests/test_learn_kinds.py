@@ -54,6 +54,7 @@ def quickly(tmp_path):
     }
 
 
+@pytest.mark.backend_free
 def test_it_learns_answers_of_yes_and_no(tmp_path, quickly):
     backbone = make_backbone(num_layers=1)
     images, bright = pictures()
@@ -93,6 +94,7 @@ def test_it_learns_values_in_their_units(quickly, monkeypatch):
     assert abs(answers - 2015).max() < 40
 
 
+@pytest.mark.backend_free
 def test_one_task_of_a_manifest(tmp_path, quickly):
     images, bright = pictures(24)
     for i, image in enumerate(images):

@@ -152,6 +152,7 @@ def test_others_stay_and_a_store_ranks_alike(images, tmp_path):
     assert np.abs(found["head/kernel"]).sum() > 0
 
 
+@pytest.mark.backend_free
 def test_files_and_side_by_side(images, tmp_path):
     backbone = make_backbone()
     model = build(task(), task("on", sees=["a"]), backbone=backbone)
@@ -207,6 +208,7 @@ def test_both_exports_have_it(images, tmp_path):
     keras_memvit.export_onnx(model, tmp_path / "people.onnx")
 
 
+@pytest.mark.backend_free
 def test_labels_may_come_in_batches_and_by_task(images):
     model, labels = build(task(), task("b")), np.arange(8) % 3
     expected = head_fisher(model, "a", (images, labels))

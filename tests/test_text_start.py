@@ -34,7 +34,8 @@ def seeded(source):
     return build(source)
 
 
-@pytest.fixture(params=["CLIP", "SigLIP"])  # which embed a class token, and patches
+# Which embed a class token, and patches.
+@pytest.fixture(params=["CLIP", pytest.param("SigLIP", marks=pytest.mark.backend_free)])
 def family(request):
     make, statistics = FAMILIES[request.param]
     return make(), statistics
@@ -162,6 +163,7 @@ def test_another_projection_is_refused(tmp_path):
     assert beside.classifier is model.classifier
 
 
+@pytest.mark.backend_free
 def test_a_sweeps_candidates_all_start_from_it(tmp_path):
     source = FAMILIES["CLIP"][0]()
     images = images_for(source)

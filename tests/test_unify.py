@@ -111,6 +111,7 @@ def test_it_knows_the_class_without_the_task_and_the_tasks_answer_as_before(
     assert ("unknown" in found) == (method != "gates")
 
 
+@pytest.mark.backend_free
 def test_columns_have_names_and_nothing_changed(ridge):
     assert ridge.classes == [
         *[("a", "sun"), ("a", "moon")],
@@ -122,6 +123,7 @@ def test_columns_have_names_and_nothing_changed(ridge):
     assert max(differences.values()) < 1e-5
 
 
+@pytest.mark.backend_free
 def test_the_order_of_tasks_does_not_matter(ridge, model):
     other = keras_memvit.unify(model, TRAIN, tasks=["c", "a", "b"], **OPTIONS)
     found, expected = predict(other), predict(ridge)
@@ -130,6 +132,7 @@ def test_the_order_of_tasks_does_not_matter(ridge, model):
     np.testing.assert_allclose(found["unknown"], expected["unknown"], atol=1e-2)
 
 
+@pytest.mark.backend_free
 def test_a_task_taken_out_was_never_there(ridge, model):
     fewer = keras_memvit.unify(ridge, tasks=["a", "c"], **OPTIONS)
     data = {name: TRAIN[name] for name in ("a", "c")}
@@ -150,6 +153,7 @@ def answer(unified, features, logits, **changes):
     return keras.ops.convert_to_numpy(found)
 
 
+@pytest.mark.backend_free
 def test_open_gates_are_the_tasks_logits_and_closed_ones_only_lower_them(gates):
     rng = np.random.default_rng(0)
     features = rng.normal(size=(4, gates.answer.width))
@@ -168,6 +172,7 @@ def test_open_gates_are_the_tasks_logits_and_closed_ones_only_lower_them(gates):
     assert (together[:, :2] < 0).any()  # these too: a product would raise them
 
 
+@pytest.mark.backend_free
 def test_gates_of_former_tasks_stay_as_a_task_is_added(gates, model):
     data = {name: TRAIN[name] for name in ("a", "b")}
     two = keras_memvit.unify(
@@ -180,6 +185,7 @@ def test_gates_of_former_tasks_stay_as_a_task_is_added(gates, model):
     assert gates.answer.count_params() == (num_gates(3)) * (64 + 1)
 
 
+@pytest.mark.backend_free
 def test_offsets_give_each_task_its_share(others, model):
     """The likeliest offsets: on the held-out images tasks get what is theirs."""
     arrays = others["max"].answer.arrays()
@@ -198,6 +204,7 @@ def test_offsets_give_each_task_its_share(others, model):
     np.testing.assert_allclose(shares, counts / counts.sum(), atol=1e-3)
 
 
+@pytest.mark.backend_free
 def test_what_belongs_to_no_task_scores_above_the_threshold(model, ridge):
     known = np.concatenate([x for x, _ in TEST.values()])
     noise = np.random.default_rng(3).integers(0, 256, known.shape, dtype="uint8")
@@ -264,12 +271,14 @@ def test_half_precision_stays_near_and_is_served_in_single(model):
     np.testing.assert_allclose(found["half"], found["single"], atol=0.1 * scale)
 
 
+@pytest.mark.backend_free
 def test_it_is_not_trained(ridge):
     with pytest.raises(ValueError, match="cannot be compiled"):
         ridge.compile()
     assert not ridge.trainable_variables
 
 
+@pytest.mark.backend_free
 def test_wrong_arguments_are_named(model, ridge):
     images, labels = TRAIN["a"]
     cases = [
