@@ -221,6 +221,9 @@ def test_a_server_resizes_for_each_task_as_it_was_trained(mixed):
         _, found, _ = client.ask("POST", "/v2/models/new/infer", {"inputs": inputs})
         logits = next(o["data"] for o in found["outputs"] if o["name"] == "logits")
         np.testing.assert_allclose(logits, expected["new"], atol=1e-4)
+        none = {"name": "task_names", "datatype": "BYTES", "shape": [0], "data": []}
+        asked = {"inputs": [*inputs, none]}
+        assert client.ask("POST", "/v2/models/tasks/infer", asked)[0] == 200
         names = {"name": "task_names", "datatype": "BYTES", "shape": [2]}
         inputs.append({**names, "data": ["old", "new"]})
         status, found, _ = client.ask(

@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_memvit.backbones.fingerprint import compute_fingerprint
+
 QUANTIZATIONS = ("int8",)
 
 
@@ -32,12 +34,13 @@ def compact(backbone, dtype=None, quantize=None, in_place=False):
     """
     if backbone.quantization is not None and quantize is None and dtype is None:
         return backbone
-    fingerprint = backbone.fingerprint()
     if in_place and dtype is None:
         other = backbone
-        other.source_fingerprint = fingerprint
+        # A remembered one would hold the float kernels on TensorFlow.
+        other.source_fingerprint = compute_fingerprint(other)
     else:
         changes = {} if dtype is None else {"dtype": dtype}
+        fingerprint = backbone.fingerprint()
         other = backbone.replicate(source_fingerprint=fingerprint, **changes)
     if quantize is not None and other.quantization is None:
         quantize_blocks(other, quantize)

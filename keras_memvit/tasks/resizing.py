@@ -69,4 +69,4 @@ def common_resizing(specs):
             "Tasks that answer an image together must have one `resizing`. "
             f"Received: {found}; take those of each apart"
         )
-    return next(iter(found))
+    return next(iter(found), DEFAULT)
