@@ -20,9 +20,9 @@ def stored_parameters(spec, backbone):
         A dict from name to `Parameter`; of those in parts with the rows that the task
         has kept first, `(n, ...)`, where it has not kept all.
     """
-    found, rows = parameters(spec, backbone), _rows_by_group(spec, backbone)
+    found, rows = parameters(spec, backbone), _kept_rows(spec, backbone)
     for name, parameter in found.items():
-        if parameter.parts and parameter.group in dict(spec.kept or ()):
+        if parameter.parts and parameter.group in rows:
             shape = (len(rows[parameter.group][0]), *parameter.shape[parameter.parts :])
             found[name] = dataclasses.replace(parameter, shape=shape, parts=1)
     return found
@@ -32,9 +32,9 @@ def fill(spec, backbone, values):
     """Tensors as readouts take them: zeros where the task has kept no row."""
     if spec.kept is None:
         return values
-    values, rows = dict(values), _rows_by_group(spec, backbone)
+    values, rows = dict(values), _kept_rows(spec, backbone)
     for name, parameter in parameters(spec, backbone).items():
-        if parameter.parts and parameter.group in dict(spec.kept):
+        if parameter.parts and parameter.group in rows:
             kept, count = rows[parameter.group]
             index = np.full(count, len(kept), "int32")
             index[kept] = np.arange(len(kept))
@@ -70,7 +70,8 @@ def part_groups(spec, backbone):
     column = backbone.num_layers * backbone.hidden_dim
     groups = [PartGroup(MEMORY, np.arange(tokens), tokens, np.full(tokens, column))]
     found = parameters(spec, backbone).values()
-    for name, (rows, count) in _rows_by_group(spec, backbone).items():
+    for name, count in _counts(spec, backbone).items():
+        rows = rows_of(spec, name, count)
         each = sum(
             math.prod(p.shape[p.parts :]) for p in found if p.parts and p.group == name
         )
@@ -83,8 +84,8 @@ def part_groups(spec, backbone):
     return groups
 
 
-def _rows_by_group(spec, backbone):
-    """The rows that a task has of each group in parts, and of how many."""
+def _counts(spec, backbone):
+    """How many rows a group in parts has, whether they are there or not."""
     found = {}
     for parameter in parameters(spec, backbone).values():
         if parameter.parts:
@@ -94,7 +95,16 @@ def _rows_by_group(spec, backbone):
             f"`kept` of task '{spec.name}' must be of groups in parts: {list(found)}. "
             f"Received: {unknown}"
         )
-    return {name: (rows_of(spec, name, n), n) for name, n in found.items()}
+    return found
+
+
+def _kept_rows(spec, backbone):
+    """Of the groups that a task has not kept whole: the rows, and of how many."""
+    counts = _counts(spec, backbone)
+    return {
+        name: (rows_of(spec, name, counts[name]), counts[name])
+        for name, _ in spec.kept or ()
+    }
 
 
 def _groups(spec, backbone):
