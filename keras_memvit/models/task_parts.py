@@ -20,10 +20,12 @@ def stored_parameters(spec, backbone):
         A dict from name to `Parameter`; of those in parts with the rows that the task
         has kept first, `(n, ...)`, where it has not kept all.
     """
-    found, rows = parameters(spec, backbone), _rows_by_group(spec, backbone)
+    found, counts = parameters(spec, backbone), _counts(spec, backbone)
     for name, parameter in found.items():
-        if parameter.parts and parameter.group in dict(spec.kept or ()):
-            shape = (len(rows[parameter.group][0]), *parameter.shape[parameter.parts :])
+        group = parameter.group
+        if parameter.parts and group in dict(spec.kept or ()):
+            kept = rows_of(spec, group, counts[group])
+            shape = (len(kept), *parameter.shape[parameter.parts :])
             found[name] = dataclasses.replace(parameter, shape=shape, parts=1)
     return found
 
@@ -32,10 +34,11 @@ def fill(spec, backbone, values):
     """Tensors as readouts take them: zeros where the task has kept no row."""
     if spec.kept is None:
         return values
-    values, rows = dict(values), _rows_by_group(spec, backbone)
+    values, counts = dict(values), _counts(spec, backbone)
     for name, parameter in parameters(spec, backbone).items():
         if parameter.parts and parameter.group in dict(spec.kept):
-            kept, count = rows[parameter.group]
+            count = counts[parameter.group]
+            kept = rows_of(spec, parameter.group, count)
             index = np.full(count, len(kept), "int32")
             index[kept] = np.arange(len(kept))
             zeros = ops.zeros((1, *parameter.shape[parameter.parts :]))
@@ -70,7 +73,8 @@ def part_groups(spec, backbone):
     column = backbone.num_layers * backbone.hidden_dim
     groups = [PartGroup(MEMORY, np.arange(tokens), tokens, np.full(tokens, column))]
     found = parameters(spec, backbone).values()
-    for name, (rows, count) in _rows_by_group(spec, backbone).items():
+    for name, count in _counts(spec, backbone).items():
+        rows = rows_of(spec, name, count)
         each = sum(
             math.prod(p.shape[p.parts :]) for p in found if p.parts and p.group == name
         )
@@ -83,8 +87,8 @@ def part_groups(spec, backbone):
     return groups
 
 
-def _rows_by_group(spec, backbone):
-    """The rows that a task has of each group in parts, and of how many."""
+def _counts(spec, backbone):
+    """How many rows each group in parts has, with those that a task has not kept."""
     found = {}
     for parameter in parameters(spec, backbone).values():
         if parameter.parts:
@@ -94,7 +98,7 @@ def _rows_by_group(spec, backbone):
             f"`kept` of task '{spec.name}' must be of groups in parts: {list(found)}. "
             f"Received: {unknown}"
         )
-    return {name: (rows_of(spec, name, n), n) for name, n in found.items()}
+    return found
 
 
 def _groups(spec, backbone):
