@@ -198,6 +198,7 @@ def test_a_file_cannot_ask_for_an_enormous_image(shape, message, tmp_path):
         {"num_classes": 10**9, "class_names": None},
         {"num_memory_tokens": 10**9},
         {"readout": {"name": "deep", "num_query_tokens": 10**9}},
+        {"readout": {"name": "deep", "num_query_tokens": 10**15}},
         {"readout": {"name": "side", "rank": 10**9}},
     ],
 )

@@ -209,6 +209,7 @@ def test_what_is_too_large_is_pruned(quickly):
         ({"kind": "ranking"}, "`kind`"),
         ({"budget": "much"}, "`budget`"),
         ({"budget": "1B"}, "has room for no candidate"),
+        ({"candidates": [Candidate("side", budget=9)]}, "`budget` of the candidate"),
         ({"candidates": "many"}, "`candidates`"),
         ({"epochs": 0}, "`epochs`"),
         ({"name": "base"}, "'base'"),

@@ -12,6 +12,7 @@ from keras_memvit.models.parts_policy import GatedSpec
 from keras_memvit.models.parts_policy import PartsPolicy
 from keras_memvit.recipes import prune
 from keras_memvit.recipes.prune import without
+from keras_memvit.tasks.packed import pack
 from keras_memvit.tasks.packed import unpack
 from keras_memvit.tasks.task_file import read_shapes
 
@@ -227,6 +228,34 @@ def test_from_arrays_and_twice(images):
         assert np.abs(value - before[name]).max() > 0, name
 
 
+@pytest.mark.backend_free
+def test_a_task_that_chooses_what_it_reads_fixes_it(images, tmp_path):
+    model = build(task("b"), task(sees=["b"], sees_budget=0.5))
+    small = prune(model, "a", 2200, (images, np.arange(8) % C), epochs=1)
+    assert small.specs[0] == model.specs[0] and small.specs[1].reads is not None
+    for name in ("b", "a"):
+        keras_memvit.save_task(small, name, tmp_path / f"{name}.safetensors")
+    loaded = keras_memvit.load_task(model.backbone, tmp_path)
+    found, expected = answers(loaded, images), answers(small, images)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.backend_free
+def test_queries_that_the_head_takes_nothing_of_go_first(images):
+    """Also where the head takes nothing but one query's."""
+    model = build(task(head_inputs=[D + 8, D + 9]))
+    spec = GatedSpec.of(model.specs[0], 2 * L * D + D + 2 * C)
+    gated = keras_memvit.MemoryViT(model.backbone, [spec])
+    policy = gated.task_layers["a"].policy
+    policy.logits.assign([0.0, 1.0, 2.0, 3.0, -5.0, 4.0, 5.0, 6.0])
+    choice = policy.choice()
+    assert {name: list(own) for name, own in choice.items()} == {
+        "memory": [2, 3],
+        "queries": [0],
+    }
+    assert without(model, "a", choice).specs[0].head_inputs == (D + 8, D + 9)
+
+
 def test_within_its_budget_a_task_is_left_as_it_is(images):
     model = build(task())
     same = prune(model, "a", "1MB", None)
@@ -294,11 +323,14 @@ def test_wrong_arguments_are_named(images):
             prune(one, "a", budget, data)
     with pytest.raises(ValueError, match="`name` must be a task of the model"):
         prune(one, "c", 2000, data)
+    with pytest.raises(ValueError, match="`epochs` must be an int of at least 1"):
+        prune(one, "a", 2000, data, epochs=0)
     with pytest.raises(ValueError, match=r"no other sees.*\['on'\] see"):
         prune(model, "a", 2000, data)
     with pytest.raises(ValueError, match="`data` must have labels of the task 'a'"):
         prune(one, "a", 2000, (images, {"b": data[1]}))
-    for kept in ({}, {"queries": "AA=="}, {"queries": 3}, "*"):
+    many = {"queries": pack(np.ones((1 << 16) + 1), 1)}
+    for kept in ({}, {"queries": "AA=="}, {"queries": 3}, "*", many):
         with pytest.raises(ValueError, match="`kept` of task 'a' must be a dict"):
             TaskSpec("a", C, kept=kept)
     for kept, reason in (

@@ -110,13 +110,25 @@ class PartsPolicy(keras.layers.Layer):
                 features = features * ops.take(given, group.inputs + 1)
         return features
 
+    def _used(self):
+        """Whether anything comes of a part, bool `(n,)`."""
+        places = [np.arange(len(group.rows)) for group in self.groups]
+        return np.concatenate(
+            [
+                np.isin(own, own if group.inputs is None else group.inputs)
+                for own, group in zip(places, self.groups)
+            ]
+        )
+
     def choice(self):
         """The parts that fit, by rank: a dict from group to places in its `rows`.
 
         Of each group the part with the largest logit, then all by their logits, up to
-        the first that does not fit: more room keeps a superset.
+        the first that does not fit: more room keeps a superset. Parts of which the
+        head takes no input come last.
         """
         logits = ops.convert_to_numpy(self.logits)
+        logits = np.where(self._used(), logits, -np.inf)
         owners = np.repeat(
             np.arange(len(self.groups)), [len(group.rows) for group in self.groups]
         )

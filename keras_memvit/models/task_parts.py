@@ -20,10 +20,12 @@ def stored_parameters(spec, backbone):
         A dict from name to `Parameter`; of those in parts with the rows that the task
         has kept first, `(n, ...)`, where it has not kept all.
     """
-    found, rows = parameters(spec, backbone), _kept_rows(spec, backbone)
+    found, counts = parameters(spec, backbone), _counts(spec, backbone)
     for name, parameter in found.items():
-        if parameter.parts and parameter.group in rows:
-            shape = (len(rows[parameter.group][0]), *parameter.shape[parameter.parts :])
+        group = parameter.group
+        if parameter.parts and group in dict(spec.kept or ()):
+            kept = rows_of(spec, group, counts[group])
+            shape = (len(kept), *parameter.shape[parameter.parts :])
             found[name] = dataclasses.replace(parameter, shape=shape, parts=1)
     return found
 
@@ -32,10 +34,11 @@ def fill(spec, backbone, values):
     """Tensors as readouts take them: zeros where the task has kept no row."""
     if spec.kept is None:
         return values
-    values, rows = dict(values), _kept_rows(spec, backbone)
+    values, counts = dict(values), _counts(spec, backbone)
     for name, parameter in parameters(spec, backbone).items():
-        if parameter.parts and parameter.group in rows:
-            kept, count = rows[parameter.group]
+        if parameter.parts and parameter.group in dict(spec.kept):
+            count = counts[parameter.group]
+            kept = rows_of(spec, parameter.group, count)
             index = np.full(count, len(kept), "int32")
             index[kept] = np.arange(len(kept))
             zeros = ops.zeros((1, *parameter.shape[parameter.parts :]))
@@ -85,7 +88,7 @@ def part_groups(spec, backbone):
 
 
 def _counts(spec, backbone):
-    """How many rows a group in parts has, whether they are there or not."""
+    """How many rows each group in parts has, with those that a task has not kept."""
     found = {}
     for parameter in parameters(spec, backbone).values():
         if parameter.parts:
@@ -96,15 +99,6 @@ def _counts(spec, backbone):
             f"Received: {unknown}"
         )
     return found
-
-
-def _kept_rows(spec, backbone):
-    """Of the groups that a task has not kept whole: the rows, and of how many."""
-    counts = _counts(spec, backbone)
-    return {
-        name: (rows_of(spec, name, counts[name]), counts[name])
-        for name, _ in spec.kept or ()
-    }
 
 
 def _groups(spec, backbone):

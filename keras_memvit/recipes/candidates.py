@@ -103,12 +103,18 @@ def parse_candidates(candidates, backbone, num_classes, budget, kind="single_lab
     for c in candidates:
         size = file_bytes(c, backbone, num_classes, kind)
         least.append(size)
+        if c.learning_rate is not None:
+            possible = smallest(c.spec("task", num_classes, kind=kind), backbone)
+            least[-1] = possible
+            if c.budget is not None and c.budget < possible:
+                raise ValueError(
+                    f"`budget` of the candidate '{c.words}' must be at least "
+                    f"{possible:,} bytes. Received: {c.budget:,}"
+                )
         if size <= limit:
             found.append(c)
-        elif c.learning_rate is not None:
-            least[-1] = smallest(c.spec("task", num_classes, kind=kind), backbone)
-            if least[-1] <= limit:
-                found.append(dataclasses.replace(c, budget=int(limit)))
+        elif least[-1] <= limit:
+            found.append(dataclasses.replace(c, budget=int(limit)))
     if not found:
         raise ValueError(
             f"`budget` of {limit:,} bytes has room for no candidate: the smallest "

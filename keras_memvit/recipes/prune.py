@@ -19,6 +19,7 @@ from keras_memvit.models.task_weights import task_shapes
 from keras_memvit.recipes.budget import parse_budget
 from keras_memvit.recipes.labelled_for_all import LabelledForAll
 from keras_memvit.tasks.kept import pack_kept
+from keras_memvit.tasks.reads import fixed_specs
 from keras_memvit.tasks.sees import visible_tasks
 from keras_memvit.tasks.spec import TaskSpec
 from keras_memvit.training.schedules import adamw_optimizer
@@ -61,7 +62,7 @@ def prune(
             int of bytes. A task within it is left as it is.
         data: the task's labelled images: `(images, labels)`, a `StateStore`, or a data
             set of batches `(inputs, labels)`, as in `fit`.
-        epochs: int, with gates. Defaults to `10`.
+        epochs: int of at least 1, with gates. Defaults to `10`.
         learning_rate: float, AdamW's peak: for a deep readout about a third of what
             trained it, for a side readout the same. Defaults to `1e-3`.
         batch_size: int. Defaults to `32`.
@@ -72,8 +73,9 @@ def prune(
         A `MemoryViT` over the same backbone's weights, other tasks as they are.
 
     Raises:
-        ValueError: if `budget` is less than the smallest that the task can be, the
-            model has no such task, or another one sees it.
+        ValueError: if `budget` is less than the smallest that the task can be,
+            `epochs` is not as above, the model has no such task, or another one sees
+            it.
 
     Example:
 
@@ -88,8 +90,10 @@ def prune(
     """
     check_masked(model, "model")
     _check_name(model, name)
+    if not isinstance(epochs, int) or epochs < 1:
+        raise ValueError(f"`epochs` must be an int of at least 1. Received: {epochs!r}")
     owners = dict.fromkeys(model.task_layers, model)
-    spec = model.task_layers[name].spec
+    spec = _fixed(model, name)
     room = _room(spec, model.backbone, _limit(budget))
     if room is None:
         return assemble(model.backbone, model.specs, owners, model.classifier)
@@ -198,6 +202,12 @@ def _labels(labels, name):
     if labels is None:
         raise ValueError(f"`data` must have labels of the task '{name}'")
     return labels
+
+
+def _fixed(model, name):
+    """A task's spec, with what it reads of those that it sees fixed, as in its file."""
+    values = {own: layer.arrays() for own, layer in model.task_layers.items()}
+    return {spec.name: spec for spec in fixed_specs(model.specs, values)}[name]
 
 
 def _room(spec, backbone, limit):

@@ -5,6 +5,8 @@ import numpy as np
 from keras_memvit.tasks.packed import pack
 from keras_memvit.tasks.packed import unpack
 
+MAX_ROWS = 1 << 16  # a dropped row takes a bit of a file, and is zeros in memory
+
 
 def parse_kept(task, kept):
     """`kept` as a hashable tuple of `(group, packed bits)`, by group.
@@ -20,13 +22,15 @@ def parse_kept(task, kept):
         return None
     try:
         pairs = tuple(sorted(dict(kept).items()))
-        whole = pairs and all(unpack(text, 1).any() for _, text in pairs)
+        bits = [unpack(text, 1) for _, text in pairs]
+        whole = pairs and all(b.any() and len(b) <= MAX_ROWS for b in bits)
     except (TypeError, ValueError):
         whole = False
     if not whole:
         raise ValueError(
             f"`kept` of task '{task}' must be a dict from groups of tensors to packed "
-            f"bits, at least one of them set. Received: kept={kept!r:.200}"
+            f"bits, {MAX_ROWS:,} at most, at least one of them set. "
+            f"Received: kept={kept!r:.200}"
         )
     return pairs
 
