@@ -104,7 +104,9 @@ def run(name, arguments, folder, preset, **environment):
         capture_output=True,
         text=True,
     )
-    return done.stderr if done.returncode else None
+    if not done.returncode:
+        return None
+    return done.stderr or f"ended with {done.returncode}"  # killed, it says nothing
 
 
 def run_short(name, folder):

@@ -114,7 +114,8 @@ def verdict(values, limit):
     if limit is None:
         return ""
     factors = {place: missed_by(value, *limit) for place, value in values.items()}
-    missed = [f"{place} by {f:.3f}" for place, f in factors.items() if f > 1]
+    # What is no number meets nothing.
+    missed = [f"{place} by {f:.3f}" for place, f in factors.items() if not f <= 1]
     return f"missed: {', '.join(missed)}" if missed else "met"
 
 

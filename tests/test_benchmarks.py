@@ -72,6 +72,23 @@ def test_short_forms_miss_no_figure_silently():
     assert run_all.wrong_with("startup", report, 1) is None
 
 
+def test_a_benchmark_that_is_killed_has_failed(monkeypatch, tmp_path):
+    import run_all
+
+    monkeypatch.setattr(run_all, "HERE", tmp_path)
+    (tmp_path / "dead.py").write_text("import os\nos.kill(os.getpid(), 9)\n")
+    assert run_all.run("dead", "", tmp_path, tmp_path) == "ended with -9"
+    (tmp_path / "alive.py").write_text("")
+    assert run_all.run("alive", "", tmp_path, tmp_path) is None
+
+
+def test_what_is_no_number_meets_no_goal():
+    import table
+
+    assert table.verdict({"jax": float("nan")}, ("<=", 2)) == "missed: jax by nan"
+    assert table.verdict({"jax": 2.0}, ("<=", 2)) == "met"
+
+
 def test_reports_say_when_where_and_how(monkeypatch, tmp_path):
     import children
 

@@ -89,8 +89,9 @@ def make_app(service, metrics):
         image = await _body(request, settings)
         ways = by_resizing(map(service.spec, names))
         how = (service.image_shape, settings.max_pixels)
-        pixels = await service.decode(
-            lambda way, what: from_bytes(image, *how, what, way), list(ways)
+        (pixels,) = await service.decode(  # one image, however it is resized
+            lambda value, what: [from_bytes(value, *how, what, way) for way in ways],
+            [image],
         )
         found = await service.answer(pixels, list(ways.values()))
         row = {task: outputs for own in found for task, outputs in own.items()}
