@@ -116,6 +116,27 @@ def test_what_is_dropped_is_as_gated_to_zero(images, spec):
     assert before - after == dropped
 
 
+def test_gates_are_float32_in_mixed_precision(images):
+    """Where bfloat16 would make one of 0.4999 a half."""
+    backbone = make_backbone(num_layers=1, dtype="mixed_bfloat16")
+    spec = GatedSpec.of(task(adapter="ia3"), 1)
+    gated = keras_memvit.MemoryViT(backbone, [spec])
+    policy, found = gated.task_layers["a"].policy, []
+    policy.logits.assign(np.full(len(policy.numbers), -0.002))
+    gates = policy.gates
+
+    def spy():
+        found.append(gates())
+        return found[-1]
+
+    policy.gates = spy
+    gated(images)
+    for group in ("memory", "adapter", "queries"):
+        for own in found:
+            value = keras.ops.convert_to_numpy(own[group])
+            np.testing.assert_allclose(value, 0.4999, rtol=1e-6)
+
+
 def test_a_gate_of_memory_is_a_share_of_the_softmax(images):
     """Half a gate on one of two equal tokens is a token and a half."""
     model = build(TaskSpec("a", C, 2))

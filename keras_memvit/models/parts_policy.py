@@ -60,12 +60,14 @@ class PartsPolicy(keras.layers.Layer):
             shape=(),
             initializer=keras.initializers.Constant(TEMPERATURES[0]),
             trainable=False,
+            autocast=False,  # the gates are float32, as what they multiply
         )
         self.logits = self.add_weight(
             name="logits",
             shape=(len(self.numbers),),
             initializer="zeros",
             regularizer=self.excess,
+            autocast=False,
         )
 
     def excess(self, logits):
