@@ -189,6 +189,7 @@ def test_a_budget_bounds_bytes_candidates_and_seconds(quickly):
     assert at_once.model.task_layers["task"].spec.num_memory_tokens == 1
 
 
+@pytest.mark.backend_free
 def test_what_is_too_large_is_pruned(quickly):
     backbone = make_backbone(num_layers=1)
     large, budget = Candidate("class_token", 4, 1e-2), 4 * (32 + 2 * 32 + 33 * 3)

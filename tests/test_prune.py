@@ -230,6 +230,7 @@ def test_the_file_is_within_the_budget(images, tmp_path, readout):
     np.testing.assert_allclose(found, answers(first, images), atol=1e-5)
 
 
+@pytest.mark.backend_free
 def test_from_arrays_and_twice(images):
     """A pruned task is pruned further, and what learns goes on learning."""
     model, data = build(task(head_inputs=range(10, 140))), (images, np.arange(8) % C)
@@ -284,7 +285,11 @@ def test_within_its_budget_a_task_is_left_as_it_is(images):
     np.testing.assert_array_equal(answers(same, images), answers(model, images))
 
 
-@pytest.mark.parametrize("readout", [DEEP, SIDE], ids=["deep", "side"])
+@pytest.mark.parametrize(
+    "readout",
+    [DEEP, pytest.param(SIDE, marks=pytest.mark.backend_free)],
+    ids=["deep", "side"],
+)
 def test_it_goes_wherever_a_task_goes(images, tmp_path, readout):
     backbone = make_backbone()
     model = build(task(readout=readout, adapter="bottleneck"), backbone=backbone)
@@ -331,6 +336,7 @@ def test_exports_have_it(images, tmp_path):
     keras_memvit.export_onnx(both, tmp_path / "people.onnx")
 
 
+@pytest.mark.backend_free
 def test_wrong_arguments_are_named(images):
     model, data = build(task(), task("on", sees=["a"])), (images, np.arange(8) % C)
     one = keras_memvit.select(model, "a")
