@@ -20,27 +20,12 @@ from children import main_or_child
 from children import parser_of
 from children import run_child
 from children import write_report
+from sizes import SMALL
+from sizes import VIT_B16_224
 from table import LIMITS
 
 BACKENDS = ("jax", "torch")
-SIZES = {
-    "vit_b16_224": {
-        "image_shape": (224, 224, 3),
-        "patch_size": 16,
-        "num_layers": 12,
-        "num_heads": 12,
-        "hidden_dim": 768,
-        "mlp_dim": 3072,
-    },
-    "small": {
-        "image_shape": (32, 32, 3),
-        "patch_size": 16,
-        "num_layers": 2,
-        "num_heads": 2,
-        "hidden_dim": 32,
-        "mlp_dim": 64,
-    },
-}
+SIZES = {"vit_b16_224": VIT_B16_224, "small": SMALL}
 FUSED = ("fmha", "flash", "cudnn_attention", "cudnn_generated")  # in kernels' names
 STEPS = 8
 NUM_TASKS = (1, 100, 1000)

@@ -15,25 +15,10 @@ from children import main_or_child
 from children import parser_of
 from children import run_child
 from children import write_report
+from sizes import SMALL
+from sizes import VIT_L16_224
 
-SIZES = {
-    "vit_l16_224": {
-        "image_shape": (224, 224, 3),
-        "patch_size": 16,
-        "num_layers": 24,
-        "num_heads": 16,
-        "hidden_dim": 1024,
-        "mlp_dim": 4096,
-    },
-    "small": {
-        "image_shape": (32, 32, 3),
-        "patch_size": 16,
-        "num_layers": 2,
-        "num_heads": 2,
-        "hidden_dim": 32,
-        "mlp_dim": 64,
-    },
-}
+SIZES = {"vit_l16_224": VIT_L16_224, "small": SMALL}
 BASES = {
     "float32": {},
     "bfloat16": {"dtype": "bfloat16"},

@@ -4,6 +4,7 @@ import os
 import sys
 
 from children import HERE
+from sizes import vit
 
 sys.path.insert(0, str(HERE.parent / "examples"))
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -14,14 +15,8 @@ def tiny_preset(folder):
     """Writes a preset of random weights: a ViT of two layers at 28 px."""
     import keras_hub
 
-    keras_hub.models.ViTBackbone(
-        image_shape=(28, 28, 3),
-        patch_size=14,
-        num_layers=2,
-        num_heads=2,
-        hidden_dim=32,
-        mlp_dim=64,
-    ).save_to_preset(folder)
+    config = vit(28, 14, 64, num_layers=2)
+    keras_hub.models.ViTBackbone(**config).save_to_preset(folder)
 
 
 def vit_s14():

@@ -4,31 +4,21 @@ import importlib.util
 
 import keras
 import numpy as np
+from sizes import SMALL
+from sizes import VIT_B16_224
+from sizes import vit
 
 import keras_memvit
 
 NUM_MEMORY_TOKENS = 10
 NUM_CLASSES = 10
 
-
-def _vit(image_size, patch_size, hidden_dim, num_layers=12):
-    """Arguments that `ViTBackbone` and KerasHub's have in common."""
-    return {
-        "image_shape": (image_size, image_size, 3),
-        "patch_size": patch_size,
-        "num_layers": num_layers,
-        "num_heads": hidden_dim // 64,
-        "hidden_dim": hidden_dim,
-        "mlp_dim": 4 * hidden_dim,
-    }
-
-
-# Batch size and the backbone's arguments; `small` is to see that a benchmark runs.
+# Batch size and the backbone's arguments.
 SIZES = {
-    "small": (4, _vit(32, 16, 64, num_layers=2)),
-    "vit_s14_98": (32, _vit(98, 14, 384)),
-    "vit_b32_224": (16, _vit(224, 32, 768)),
-    "vit_b16_224": (8, _vit(224, 16, 768)),
+    "small": (4, SMALL),
+    "vit_s14_98": (32, vit(98, 14, 384)),
+    "vit_b32_224": (16, vit(224, 32, 768)),
+    "vit_b16_224": (8, VIT_B16_224),
 }
 
 

@@ -6,8 +6,10 @@ from keras import ops
 from keras_memvit.layers.dtypes import float32_variables
 from keras_memvit.layers.finite_layers import FiniteLayers
 from keras_memvit.layers.patch_embedding import require_images
+from keras_memvit.models.gated_weights import GatedWeights
 from keras_memvit.models.image_embedding import image_embedding_of
 from keras_memvit.models.image_embedding import require_embedding
+from keras_memvit.models.parts_policy import GatedSpec
 from keras_memvit.models.task_weights import TaskWeights
 from keras_memvit.readouts.loop import num_queries
 from keras_memvit.readouts.loop import run_readouts
@@ -155,7 +157,7 @@ def task_layers(specs, backbone, dtype, values, classifier=None):
     check_reads(specs, backbone.num_layers)
     seen = seen_tokens(specs) if any(spec.chooses for spec in specs) else {}
     tasks = [
-        TaskWeights(
+        (GatedWeights if isinstance(spec, GatedSpec) else TaskWeights)(
             spec,
             backbone,
             values.get(spec.name),

@@ -11,8 +11,6 @@ from keras import ops
 from keras_memvit.layers import MemoryTokens
 from keras_memvit.layers.dtypes import float32_variables
 from keras_memvit.layers.former_files import former_task_weights
-from keras_memvit.models.parts_policy import GatedSpec
-from keras_memvit.models.parts_policy import PartsPolicy
 from keras_memvit.models.task_parts import fill
 from keras_memvit.models.task_parts import stored_parameters
 from keras_memvit.readouts import Parameter
@@ -63,9 +61,6 @@ class TaskWeights(keras.layers.Layer):
         vars(self)["embedding"] = embedding  # untracked: the model's
         self._owned = {}
         self.fill = functools.partial(fill, spec, backbone)  # what prune dropped
-        self.policy = None
-        if isinstance(spec, GatedSpec):
-            self.policy = PartsPolicy(spec, backbone, name="policy")
         self.siblings = lambda: {spec.name: self}  # all tasks of the model, by name
 
     def build(self, input_shape=None):
@@ -79,8 +74,6 @@ class TaskWeights(keras.layers.Layer):
             name="memory",
         )
         self.memory.build((None, None, hidden_dim))
-        if self.policy is not None:
-            self.policy.build()
         for name, parameter in self.parameters.items():
             if name == "memory":
                 continue
@@ -161,24 +154,22 @@ class TaskWeights(keras.layers.Layer):
                 draw = _Drawn(self.parameters[name].stddev, rng)
                 variable.assign(draw(variable.shape))
 
-    def task(self):
-        """The task as readouts take it."""
-        values = {
+    def tensors(self):
+        """What readouts take, by the names in a task file."""
+        return {
             name: variable.value
             for name, variable in self.variables_by_name.items()
             if name not in (*HEAD, *self.statistics)
         }
-        if self.policy is not None:
-            values = self.policy.gate(values, self.parameters)
-        values = self.fill(values)
+
+    def task(self):
+        """The task as readouts take it."""
+        values = self.fill(self.tensors())
         return Task(self.spec, values, vars(self)["embedding"])
 
     def call(self, features):
         kernel, bias = (self._owned[name].value for name in HEAD)
-        features = ops.cast(features, "float32")
-        if self.policy is not None:
-            features = self.policy.gate_inputs(features)
-        outputs = ops.matmul(features, kernel) + bias
+        outputs = ops.matmul(ops.cast(features, "float32"), kernel) + bias
         if not self.statistics:
             return outputs
         return outputs * self._owned[SCALE].value + self._owned[MEAN].value
