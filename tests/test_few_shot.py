@@ -156,7 +156,6 @@ def test_ridge_in_the_span_is_ridge(reads, width):
     np.testing.assert_allclose(ridge_scores(features, episode), expected, atol=1e-4)
 
 
-@pytest.mark.backend_free
 def test_a_trained_episode_does_not_depend_on_those_before(shades):
     episodes = [an_episode(shots=1, number=i) for i in range(2)]
     trainer = EpisodeTrainer(*shades, ["memory", "side"], ways=3, epochs=4, seed=0)

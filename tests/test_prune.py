@@ -54,7 +54,6 @@ def test_the_file_is_within_the_budget(images, tmp_path, readout):
     np.testing.assert_allclose(found, answers(first, images), atol=1e-5)
 
 
-@pytest.mark.backend_free
 def test_from_arrays_and_twice(images):
     """A pruned task is pruned further, and what learns goes on learning."""
     model, data = build(task(head_inputs=range(10, 140))), (images, np.arange(8) % C)

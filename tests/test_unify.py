@@ -153,7 +153,6 @@ def answer(unified, features, logits, **changes):
     return keras.ops.convert_to_numpy(found)
 
 
-@pytest.mark.backend_free
 def test_open_gates_are_the_tasks_logits_and_closed_ones_only_lower_them(gates):
     rng = np.random.default_rng(0)
     features = rng.normal(size=(4, gates.answer.width))
@@ -204,7 +203,6 @@ def test_offsets_give_each_task_its_share(others, model):
     np.testing.assert_allclose(shares, counts / counts.sum(), atol=1e-3)
 
 
-@pytest.mark.backend_free
 def test_what_belongs_to_no_task_scores_above_the_threshold(model, ridge):
     known = np.concatenate([x for x, _ in TEST.values()])
     noise = np.random.default_rng(3).integers(0, 256, known.shape, dtype="uint8")
