@@ -150,6 +150,17 @@ def test_the_config_of_a_hugging_face_folder(config, expected, tmp_path):
 
 
 @ONCE
+@pytest.mark.parametrize("resample", [1, [3], {}], ids=str)
+def test_another_filter_of_a_hugging_face_folder_is_named(resample, tmp_path):
+    folder = preset(tmp_path)
+    (folder / "image_converter.json").unlink()
+    config = {"do_resize": True, "resample": resample}
+    (folder / "preprocessor_config.json").write_text(json.dumps(config))
+    with pytest.warns(UserWarning, match=r"resizes images with resample=.*not taken"):
+        assert convert(folder)[0].resizing == "bilinear"
+
+
+@ONCE
 def test_what_is_learned_on_a_preset_is_answered_alike(tmp_path):
     folder = preset(tmp_path / "preset", **arguments("bicubic_crop"))
     images = [picture(40, 90, seed=i) for i in range(12)]

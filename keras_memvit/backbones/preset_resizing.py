@@ -32,7 +32,8 @@ def from_preprocessor_config(config):
     if not config.get("do_resize"):
         return DEFAULT
     resample = config.get("resample", 2)
-    interpolation = PILLOW.get(resample, f"resample={resample}")
+    known = PILLOW.get(resample) if isinstance(resample, int) else None
+    interpolation = known or f"resample={resample!r:.100}"
     return _ours(interpolation, config.get("do_center_crop"))
 
 
