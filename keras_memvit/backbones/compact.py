@@ -1,5 +1,8 @@
 """A frozen backbone in fewer bytes a weight: bfloat16, or int8 products."""
 
+import contextlib
+import gc
+
 import keras
 
 from keras_memvit.backbones.fingerprint import compute_fingerprint
@@ -50,15 +53,34 @@ def compact(backbone, dtype=None, quantize=None, in_place=False):
 
 def quantize_blocks(backbone, mode):
     """Quantises the linear layers of a `ViTBackbone`'s blocks, in place."""
-    for block in backbone.blocks:
-        for layer in block._flatten_layers(include_self=False):
-            if isinstance(layer, keras.layers.Dense):
-                layer.quantize(mode)
+    with _quick_collections():
+        for block in backbone.blocks:
+            for layer in block._flatten_layers(include_self=False):
+                if isinstance(layer, keras.layers.Dense):
+                    layer.quantize(mode)
     # On torch every layer around them has a list of parameters, which would keep the
     # float kernels in memory; Keras makes it anew when it is asked for.
     for layer in backbone._flatten_layers():
         if hasattr(layer, "_torch_params"):
             del layer._torch_params
+
+
+@contextlib.contextmanager
+def _quick_collections():
+    """Keeps what is there by now out of garbage collections.
+
+    Keras collects garbage for each kernel that it replaces, 72 times in a ViT-B, and
+    each time walks through every object of the process. The kernels need it not: the
+    last reference frees them.
+    """
+    ours = not gc.get_freeze_count()
+    if ours:
+        gc.freeze()
+    try:
+        yield
+    finally:
+        if ours:
+            gc.unfreeze()
 
 
 def is_half(dtype):
