@@ -1,5 +1,7 @@
 """Several tasks in one `fit`: each as if it were trained alone."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -155,6 +157,17 @@ def test_a_task_that_is_set_free_after_a_fit_asks_for_compile(images):
     model.task_layers["a"].trainable = True
     with pytest.raises((ValueError, RuntimeError), match="compile"):
         model.fit(images, LABELS, verbose=0)
+
+
+def test_a_task_that_is_frozen_after_a_fit_stays_as_it_is(images):
+    model = start_tasks(TASKS, keras.optimizers.SGD(0.1))
+    model.fit(images, LABELS, verbose=0)
+    model.task_layers["a"].trainable = False
+    before = snapshot(model.task_layers["a"].weights)
+    with contextlib.suppress(ValueError):  # where Keras wants `compile` again
+        model.fit(images, LABELS, verbose=0)
+    for path, value in snapshot(model.task_layers["a"].weights).items():
+        np.testing.assert_array_equal(value, before[path])
 
 
 def test_the_users_optimizer_decides_rate_and_decay(images, tmp_path):

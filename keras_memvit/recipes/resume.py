@@ -98,7 +98,7 @@ class _Resume(keras.callbacks.Callback):
             for name, task in self.model.task_layers.items()
             for part, variable in task.variables_by_name.items()
         }
-        for i, variable in enumerate(self.model.optimizer.variables):
+        for i, variable in enumerate(self.model.optimizer.lasting_variables):
             found[f"optimizer/{i}"] = variable
         return found
 

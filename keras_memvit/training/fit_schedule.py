@@ -25,17 +25,18 @@ class ScheduleOverFit(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         restored = getattr(self.model, "_initial_epoch", None)  # by `BackupAndRestore`
-        if self.span(self.model, restored or self.initial_epoch):
-            self.model.make_train_function(force=True)  # its constants changed
+        self.span(self.model, restored or self.initial_epoch)
 
     def span(self, model, first_epoch):
-        """Sets where the schedule is in `first_epoch`; whether that is a change."""
+        """Sets where the schedule is in `first_epoch`."""
         optimizer = getattr(model.optimizer, "base_optimizer", None)
         schedule = getattr(optimizer, "_learning_rate", None)
         if not isinstance(schedule, WarmupCosine):
-            return False
+            return
+        model.optimizer.bind_schedule()  # another model may have its optimiser too
         if self.steps is None:
-            return schedule.span(0, None)
+            schedule.span(0, None)
+            return
         step = int(optimizer._iterations.numpy())  # batches, also where they add up
         start = step - first_epoch * self.steps
-        return schedule.span(start, self.steps * self.epochs)
+        schedule.span(start, self.steps * self.epochs)

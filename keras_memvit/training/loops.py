@@ -112,8 +112,8 @@ class TaskLoops(TaskBatchCalls, StepsOnWorkers, TrainerOfBackend):
                 x, batch_size or 32, validation_split
             )
             schedule = ScheduleOverFit(steps, initial_epoch, epochs)
-            if schedule.span(self, initial_epoch):
-                self.train_function = None  # its constants changed: trace anew
+            schedule.span(self, initial_epoch)
+            self._trace_anew_where_others_are_trained()
             if not isinstance(callbacks, keras.callbacks.CallbackList):
                 callbacks = [
                     LogsOfEpoch(),
@@ -146,6 +146,13 @@ class TaskLoops(TaskBatchCalls, StepsOnWorkers, TrainerOfBackend):
             )
             self.raise_label_errors()
         return history
+
+    def _trace_anew_where_others_are_trained(self):
+        """A compiled step trains what it was traced for, on TensorFlow for ever."""
+        trained = [id(variable) for variable in self.trainable_variables]
+        if trained != vars(self).get("_traced_for"):
+            self.train_function = None
+        vars(self)["_traced_for"] = trained
 
     def evaluate(
         self,

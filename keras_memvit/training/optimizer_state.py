@@ -24,15 +24,14 @@ def load_state(optimizer, store):
     Args:
         optimizer: a `TaskOptimizer`.
         store: a dict of arrays.
-
-    Returns:
-        False for a file of former versions, whose variables stand in one list.
     """
     names = list(store.keys())
-    if all(name.isdigit() for name in names) and optimizer.inner:
-        return False
     optimizer.stopping.read(store)
     variables, entries = _variables(optimizer), _entries(optimizer)
+    if all(name.isdigit() for name in names) and optimizer.inner:
+        # Of former versions, whose variables stand in one list.
+        variables = {str(i): v for i, v in enumerate(optimizer.lasting_variables)}
+        entries = {}
     saved = {name for name in names if not optimizer.stopping.owns(name)}
     if saved != {*variables, *entries}:
         warnings.warn(
@@ -41,7 +40,7 @@ def load_state(optimizer, store):
             f"{len(saved)} variables and the model {len(variables) + len(entries)}",
             stacklevel=4,
         )
-        return True
+        return
     for name, variable in variables.items():
         variable.assign(store[name])
     values = {}
@@ -50,7 +49,6 @@ def load_state(optimizer, store):
         found[1][index] = store[name]
     for variable, value in values.values():
         variable.assign(value)
-    return True
 
 
 def _variables(optimizer):

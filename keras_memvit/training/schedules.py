@@ -53,25 +53,36 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         self.total_steps = total_steps
         self.start = start
         self.follows_fit = total_steps is None
+        self._bound = None
 
-    def span(self, start: int, total_steps: int | None) -> bool:
-        """Sets what one `fit` covers; returns whether that is a change."""
-        if not self.follows_fit or (start, total_steps) == (
-            self.start,
-            self.total_steps,
-        ):
-            return False
-        self.start, self.total_steps = start, total_steps
-        return True
+    def span(self, start: int, total_steps: int | None) -> None:
+        """Sets what one `fit` covers, unless `total_steps` was given."""
+        if self.follows_fit:
+            self.start, self.total_steps = start, total_steps
+            if self._bound is not None:
+                self._bound.assign(self._span())
+
+    def bind(self, variable: keras.Variable) -> None:
+        """Keeps the span in a variable `(2,)`, for steps that are compiled once.
+
+        Else it would be a constant in them, and every `fit` would compile its own.
+        """
+        self._bound = variable
+        variable.assign(self._span())
+
+    def _span(self):
+        end = math.inf if self.total_steps is None else self.total_steps
+        return [float(self.start), float(end)]
 
     def __call__(self, step):
-        step = ops.cast(step, "float32") - self.start
+        span = self._span() if self._bound is None else self._bound
+        start, end = ops.unstack(ops.convert_to_tensor(span, "float32"), num=2)
+        step = ops.cast(step, "float32") - start
         warmup = (step + 1.0) / max(self.warmup_steps, 1)
         factor = ops.minimum(warmup, 1.0)
-        if self.total_steps is not None:
-            decay_steps = max(self.total_steps - self.warmup_steps, 1)
-            progress = ops.clip((step - self.warmup_steps) / decay_steps, 0.0, 1.0)
-            factor = factor * (0.5 + 0.5 * ops.cos(math.pi * progress))
+        decay_steps = ops.maximum(end - self.warmup_steps, 1.0)
+        progress = ops.clip((step - self.warmup_steps) / decay_steps, 0.0, 1.0)
+        factor = factor * (0.5 + 0.5 * ops.cos(math.pi * progress))
         return self.learning_rate * factor
 
     def get_config(self) -> dict:

@@ -13,6 +13,7 @@ from keras_memvit.training.optimizer_state import save_state
 from keras_memvit.training.optimizer_tasks import check_wrappable
 from keras_memvit.training.optimizer_tasks import rates_of
 from keras_memvit.training.replicas import sum_of_replicas
+from keras_memvit.training.schedules import WarmupCosine
 from keras_memvit.training.step_plan import labelled_tasks
 from keras_memvit.training.stopping_state import StoppingState
 from keras_memvit.training.task_clone import clone_for_task
@@ -93,6 +94,7 @@ class TaskOptimizer(keras.optimizers.Optimizer):
             groups = linked or [[task] for task in self._rates]
             self.scales = LossScales(groups, initial_scale, dynamic_growth_steps)
         self.finished = None  # (tasks,) 1 = no longer changes, made by `build`
+        self.span = None  # (2,) steps of the schedule, made by `build`
         self.stopping = StoppingState()
 
     # === Learning rate and steps: the user's optimiser's ===
@@ -138,15 +140,33 @@ class TaskOptimizer(keras.optimizers.Optimizer):
         )
         if self.scales is not None:
             self.scales.build(self)
+        self.span = self.add_variable(
+            shape=(2,), name="span", aggregation="only_first_replica"
+        )
+        self.bind_schedule()
         super().build(variables)
         if base.use_ema:  # where `keras.callbacks.SwapEMAWeights` looks for them
             copies = self.inner.values()
             for name in ("_trainable_variables", "_model_variables_moving_average"):
                 vars(base)[name] = [v for copy in copies for v in getattr(copy, name)]
 
+    def bind_schedule(self):
+        """Makes the schedule read its span from this optimiser's variable."""
+        schedule = self.base_optimizer._learning_rate
+        if self.span is not None and isinstance(schedule, WarmupCosine):
+            schedule.bind(self.span)
+
     @property
     def variables(self):
-        """Steps and rate, the tasks' states, and what decides who is trained."""
+        """All that a step reads."""
+        return self.lasting_variables + ([] if self.span is None else [self.span])
+
+    @property
+    def lasting_variables(self):
+        """Steps and rate, the tasks' states, and what decides who is trained.
+
+        That is, all but the schedule's span, which each `fit` sets.
+        """
         variables = self.base_optimizer.variables
         for optimizer in self.inner.values():
             variables += optimizer.variables
@@ -164,8 +184,7 @@ class TaskOptimizer(keras.optimizers.Optimizer):
         save_state(self, store)
 
     def load_own_variables(self, store):
-        if not load_state(self, store):
-            super().load_own_variables(store)
+        load_state(self, store)
 
     def __dir__(self):
         # Keras saves and loads whatever it finds here; `variables` has it already.
