@@ -45,6 +45,7 @@ class Short(typing.NamedTuple):
 
 
 SHORT = {
+    "candidates": Short(2, "--size small --readouts memory --backends torch"),
     # Other settings compile for a minute.
     "compile_options": Short(
         2, "--size small --settings jit_compile=False --backends torch"

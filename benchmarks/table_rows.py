@@ -22,6 +22,20 @@ def backends_of(report):
     return {name: found for name, found in report.items() if name != "made"}
 
 
+def candidates(report):
+    for size, by_backend in backends_of(report).items():
+        for backend, by_readout in by_backend.items():
+            for readout, found in by_readout.items():
+                (one, first), (many, last) = sorted(
+                    found.items(), key=lambda item: int(item[0])
+                )
+                ratio = last["step"] / first["step"]
+                figure = f"{size}: step of {many} candidates over one's, {readout}"
+                yield figure, backend, ratio
+                figure = f"{size}: first step of {many}, {readout}, s"
+                yield figure, backend, last["first"]
+
+
 def compile_options(report):
     for backend, by_source in backends_of(report).items():
         for source, seconds in by_source.items():
@@ -183,6 +197,7 @@ def unify(report):
 READERS = {
     function.__name__: function
     for function in (
+        candidates,
         compile_options,
         data_check,
         gpu,

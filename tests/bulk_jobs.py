@@ -15,6 +15,10 @@ import sys
 import warnings
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# Ray gives up on a proxy that is not ready in 5 seconds, which two busy cores may need.
+PATIENCE = 200  # seconds
+os.environ["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"] = str(PATIENCE)
+os.environ["RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S"] = str(PATIENCE)
 
 from conftest import make_backbone
 from conftest import randomize
@@ -79,6 +83,7 @@ def serve(folder):
     import socket
 
     from ray import serve
+    from ray.serve._private import api
 
     from keras_memvit.serving.ray_app import build_app
 
@@ -87,6 +92,7 @@ def serve(folder):
         port = free.getsockname()[1]
     words = {"directory": folder / "tasks", "backbone": folder / "preset"}
     words |= {"num_replicas": 2, "num_cpus": 0.5, "max_delay_ms": 1}
+    api.HTTP_PROXY_TIMEOUT = PATIENCE
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     serve.run(build_app({name: str(word) for name, word in words.items()}))
     print(port, flush=True)

@@ -249,7 +249,6 @@ def test_ray_serve_answers_and_takes_new_files(folder, images, start):
     assert both_answer("birds")
     assert not infer("late")
     save("late")
-    time.sleep(5)
-    assert both_answer("late")
+    wait_for(lambda: both_answer("late"), job)
     job.communicate("", timeout=KILLED)
     assert job.returncode == 0
