@@ -12,13 +12,13 @@ compiles.
 
 import statistics
 import tempfile
-import time
 
 from children import HERE
 from children import main_or_child
 from children import parser_of
 from children import run_child
 from children import write_report
+from clock import epoch_clock
 from sizes import SMALL
 from sizes import vit
 
@@ -31,24 +31,9 @@ EPOCHS = 4
 
 def measure(size, *readouts):
     """Seconds of the first step and of a later one, by readout and number."""
-    import keras
     import numpy as np
 
     import keras_memvit
-
-    class Clock(keras.callbacks.Callback):
-        def on_train_begin(self, logs=None):
-            self.start, self.first, self.epochs = time.perf_counter(), None, []
-
-        def on_epoch_begin(self, epoch, logs=None):
-            self.epoch = time.perf_counter()
-
-        def on_train_batch_end(self, batch, logs=None):
-            if self.first is None:
-                self.first = time.perf_counter() - self.start
-
-        def on_epoch_end(self, epoch, logs=None):
-            self.epochs.append(time.perf_counter() - self.epoch)
 
     config, num_images = SIZES[size]
     backbone = keras_memvit.ViTBackbone(**config)
@@ -71,7 +56,7 @@ def measure(size, *readouts):
                     keras_memvit.recipes.adamw_optimizer(1.0),
                     learning_rate_multipliers=rates,
                 )
-                clock = Clock()
+                clock = epoch_clock()
                 model.fit(
                     store.labelled_for(names),
                     batch_size=BATCH,

@@ -24,6 +24,7 @@ from children import main_or_child
 from children import parser_of
 from children import run_child
 from children import write_report
+from clock import epoch_clock
 
 IMAGES = {"vit_s14_98": 384, "vit_b16_224": 128, "small": 64}
 DEFAULT = ("vit_s14_98", "vit_b16_224")
@@ -33,22 +34,11 @@ EPOCHS = {"images": 2, "store": 6, "read_ahead": 6}
 
 def measure(size):
     """Seconds an epoch from images and from the store, and bytes an image."""
-    import keras
     import numpy as np
     from speed_steps import SIZES
     from speed_steps import one_task_model
 
     import keras_memvit
-
-    class Clock(keras.callbacks.Callback):
-        def on_train_begin(self, logs=None):
-            self.seconds = []
-
-        def on_epoch_begin(self, epoch, logs=None):
-            self.start = time.perf_counter()
-
-        def on_epoch_end(self, epoch, logs=None):
-            self.seconds.append(time.perf_counter() - self.start)
 
     _, config = SIZES[size]
     model = one_task_model(keras_memvit.ViTBackbone(**config))
@@ -67,7 +57,7 @@ def measure(size):
         ahead.batches = lambda *args, **options: _with_threads(store, *args, **options)
         sources = {"images": data, "store": (store,), "read_ahead": (ahead,)}
         for name, source in sources.items():
-            clock = Clock()
+            clock = epoch_clock()
             model.fit(
                 *source,
                 batch_size=BATCH,
@@ -75,7 +65,7 @@ def measure(size):
                 callbacks=[clock],
                 verbose=0,
             )
-            found[name] = statistics.median(clock.seconds[1:])
+            found[name] = statistics.median(clock.epochs[1:])
     return found
 
 

@@ -16,12 +16,8 @@ from table_rows import Row
 # By report and figure: "<=" or ">=", and the goal.
 LIMITS = {
     "candidates": {
-        "step of 16 candidates over one's, memory": ("<=", 3),
-        "step of 16 candidates over one's, deep": ("<=", 3),
-        "step of 16 candidates over one's, side": ("<=", 3),
-        "first step of 16, memory, s": ("<=", 20),
-        "first step of 16, deep, s": ("<=", 20),
-        "first step of 16, side, s": ("<=", 20),
+        "step of 16 candidates over one's": ("<=", 3),
+        "first step of 16, s": ("<=", 20),
     },
     "gpu": {
         "training over bare forward": (">=", 0.8),

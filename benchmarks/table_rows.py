@@ -26,14 +26,11 @@ def candidates(report):
     for size, by_backend in backends_of(report).items():
         for backend, by_readout in by_backend.items():
             for readout, found in by_readout.items():
-                (one, first), (many, last) = sorted(
-                    found.items(), key=lambda item: int(item[0])
-                )
-                ratio = last["step"] / first["step"]
-                figure = f"{size}: step of {many} candidates over one's, {readout}"
-                yield figure, backend, ratio
-                figure = f"{size}: first step of {many}, {readout}, s"
-                yield figure, backend, last["first"]
+                one, (count, many) = found["1"], list(found.items())[-1]
+                what = f"{size}, {readout}: "
+                ratio = many["step"] / one["step"]
+                yield f"{what}step of {count} candidates over one's", backend, ratio
+                yield f"{what}first step of {count}, s", backend, many["first"]
 
 
 def compile_options(report):

@@ -12,6 +12,7 @@ from families import FAMILIES
 
 import keras_memvit
 from keras_memvit import TaskSpec
+from keras_memvit.backbones.compact import compact
 from keras_memvit.readouts.loop import num_queries
 
 KINDS = {"bfloat16": {"dtype": "bfloat16"}, "int8": {"quantize": "int8"}}
@@ -180,6 +181,26 @@ def test_a_rival_wants_whole_weights(backbone, kind):
     small = keras_memvit.build(backbone, {"a": 2}, **KINDS[kind]).backbone
     with pytest.raises(ValueError, match="float32 weights"):
         keras_memvit.recipes.baseline(small, 2, "lora")
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_garbage_collection_is_left_as_it_was(backbone, frozen):
+    """While kernels are replaced, what is there by now is kept out of it."""
+    during = []
+
+    def watch(phase, info):
+        during.append(gc.get_freeze_count())
+
+    if frozen:  # by the user, as a server does before it forks
+        gc.freeze()
+    gc.callbacks.append(watch)
+    try:
+        compact(backbone, quantize="int8")
+        assert (gc.get_freeze_count() > 0) == frozen
+    finally:
+        gc.callbacks.remove(watch)
+        gc.unfreeze()
+    assert max(during) > 0
 
 
 def test_unknown_quantization(backbone):

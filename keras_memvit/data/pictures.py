@@ -52,8 +52,7 @@ def read_image(file):
         raise
     except OSError as error:
         raise UnreadableImage(_reason(error)) from error
-    # Pillow raises whatever its decoders run into.
-    except Exception as error:
+    except Exception as error:  # Pillow raises whatever its decoders run into
         raise UnreadableImage(f"{type(error).__name__}: {error}") from error
 
 

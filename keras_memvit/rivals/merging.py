@@ -18,7 +18,7 @@ class Merging(Rival):
 
     def delta(self, layer, place, x):
         """What is added to what a projection gives: (B, T, V) -> (B, T, W), or None."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must have `delta`")
 
     def bias(self, layer, place):
         """What is added to a projection's bias, `(W,)`, or None."""

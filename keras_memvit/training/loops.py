@@ -113,7 +113,6 @@ class TaskLoops(TaskBatchCalls, StepsOnWorkers, TrainerOfBackend):
             )
             schedule = ScheduleOverFit(steps, initial_epoch, epochs)
             schedule.span(self, initial_epoch)
-            self._trace_anew_where_others_are_trained()
             if not isinstance(callbacks, keras.callbacks.CallbackList):
                 callbacks = [
                     LogsOfEpoch(),
@@ -147,12 +146,12 @@ class TaskLoops(TaskBatchCalls, StepsOnWorkers, TrainerOfBackend):
             self.raise_label_errors()
         return history
 
-    def _trace_anew_where_others_are_trained(self):
+    def make_train_function(self, force=False):
         """A compiled step trains what it was traced for, on TensorFlow for ever."""
         trained = [id(variable) for variable in self.trainable_variables]
-        if trained != vars(self).get("_traced_for"):
-            self.train_function = None
+        changed = trained != vars(self).get("_traced_for")
         vars(self)["_traced_for"] = trained
+        super().make_train_function(force=force or changed)
 
     def evaluate(
         self,

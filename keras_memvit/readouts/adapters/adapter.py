@@ -15,7 +15,7 @@ class Adapter:
 
     def shapes(self, rank, backbone):
         """Tensors of one task by name: `(shape without L, stddev)`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must have `shapes`")
 
     def scale(self, w, place):
         """`(K, W)`, or None."""
