@@ -1,5 +1,7 @@
 """Fixtures: small backbones with weights of a realistic scale."""
 
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -36,6 +38,12 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("backend_free"):
             item.add_marker(elsewhere)
+
+
+def pytest_collection_finish():
+    """Garbage is looked for among what tests make, not in all imported modules."""
+    gc.collect()
+    gc.freeze()
 
 
 def randomize(model, seed=0):

@@ -50,8 +50,7 @@ def decode_images(image_bytes, image_shape, max_pixels, resizing=DEFAULT):
         pixels = resize(image, image_shape[:2], resizing, _over_white)
         return position, tf.ensure_shape(tf.cast(pixels, tf.float32), image_shape)
 
-    data = tf.data.Dataset.zip(data, tf.data.Dataset.from_tensor_slices(sizes))
-    data = data.map(lambda image, size: (*image, size))
+    data = tf.data.Dataset.from_tensor_slices((tf.range(count), image_bytes, sizes))
     positions, images = _survivors(data, decode, image_shape, tf.float32, parallel)
     present = tf.scatter_nd(positions, tf.ones_like(positions[:, 0]), count[None])
     message = f"hold whole JPEG or PNG images, sides to {MAX_SIDE}. Cannot decode"
@@ -66,6 +65,7 @@ def _survivors(data, function, shape, dtype, parallel):
     end = tf.data.Dataset.from_tensors(
         (tf.constant(-1, tf.int64), tf.zeros(shape, dtype))
     )
+    function = tf.autograph.experimental.do_not_convert(function)
     data = data.map(function, num_parallel_calls=parallel, deterministic=True)
     data = data.ignore_errors().concatenate(end)
     positions, results = data.batch(1 << 31).get_single_element()

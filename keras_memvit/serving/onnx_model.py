@@ -31,7 +31,7 @@ def write_onnx(servable, request, probe):
     tasks += [BASE] if servable.classifier is not None else []
     tasks += [ALL] if servable.answer is not None else []
 
-    @tf.function
+    @tf.function(autograph=False)
     def predict(images):
         return answers(servable, images, tasks, labels=False)
 

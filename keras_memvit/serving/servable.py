@@ -51,7 +51,9 @@ class Servable:
         self.module.tasks_stored = [list(task.values()) for task in self.tasks.values()]
         shape = (None, *self.backbone.image_shape)
         self.base_states = tf.function(
-            self._base_states, input_signature=[tf.TensorSpec(shape, name="images")]
+            self._base_states,
+            input_signature=[tf.TensorSpec(shape, name="images")],
+            autograph=False,
         )
         self._streams = {}
 
@@ -124,7 +126,7 @@ class Servable:
         sizes = tuple(spec.num_classes for spec in specs)
         if (shape, sizes, answers) not in self._streams:
 
-            @tf.function
+            @tf.function(autograph=False)
             def stream(states, x, weights):
                 with self._weights():
                     return self._task_stream(

@@ -30,6 +30,7 @@ def build_signatures(servable, wanted, labels, max_pixels):
     """
     shape = servable.backbone.image_shape
     decode = functools.partial(decode_images, image_shape=shape, max_pixels=max_pixels)
+    decode = tf.function(decode, autograph=False)  # traced once for all signatures
     builders = {
         "images": _from_images,
         "bytes": functools.partial(_from_bytes, decode),
@@ -77,9 +78,9 @@ def answers(servable, images, tasks, labels):
         outputs[f"{name}/logits"] = value
         outputs[f"{name}/probabilities"] = _probabilities(value, kind)
         if labels and name != BASE:
-            names = tf.constant(names_of(servable, name))
+            names = names_of(servable, name)
             best = tf.math.top_k(value, min(TOP_K, len(names))).indices
-            outputs[f"{name}/classes"] = tf.gather(names, best)
+            outputs[f"{name}/classes"] = tf.gather(tf.constant(names), best)
     return outputs
 
 
@@ -93,7 +94,7 @@ def _probabilities(logits, kind):
 
 
 def _from_images(servable, tasks, labels):
-    @tf.function
+    @tf.function(autograph=False)
     def predict(images):
         return answers(servable, images, tasks, labels)
 
@@ -110,7 +111,7 @@ def _from_bytes(decode, servable, tasks, labels):
     resizing = next(iter(ways or by_resizing(specs.values())))
     ways.setdefault(resizing, []).extend(task for task in tasks if task not in specs)
 
-    @tf.function
+    @tf.function(autograph=False)
     def predict(image_bytes):
         found = {}
         for resizing, own in ways.items():
@@ -128,7 +129,7 @@ def _classify(decode, servable, tasks, labels):
     (task,) = tasks
     resizing = servable.specs[task].resizing
 
-    @tf.function
+    @tf.function(autograph=False)
     def classify(inputs):
         feature = {"image_bytes": tf.io.FixedLenFeature((), tf.string)}
         image_bytes = tf.io.parse_example(inputs, feature)["image_bytes"]

@@ -14,12 +14,12 @@ from keras_memvit.training.jax_state import run_of
 from keras_memvit.training.store_inputs import is_store
 from keras_memvit.training.store_inputs import refuse_labels
 from keras_memvit.training.store_inputs import store_batches
-from keras_memvit.training.tensorflow_workers import StepsOnWorkers
+from keras_memvit.training.tensorflow_trainer import TensorFlowTrainer
 from keras_memvit.training.threads import alone
 from keras_memvit.training.threads import missing_gradients_ignored
 
 
-class TaskLoops(TaskBatchCalls, StepsOnWorkers, TrainerOfBackend):
+class TaskLoops(TaskBatchCalls, TensorFlowTrainer, TrainerOfBackend):
     """Keras' loops, with Keras' arguments; labels are dicts by task name.
 
     A mixin in front of `keras.Model`, the upper part of `TaskTrainer`.

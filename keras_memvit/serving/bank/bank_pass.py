@@ -172,7 +172,7 @@ def _compiled(function, backbone):
     if name == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function)
+        return tf.function(function, autograph=False)
     import torch
 
     return torch.no_grad()(function)

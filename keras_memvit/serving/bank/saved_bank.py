@@ -92,7 +92,8 @@ class BankAnswers:
         names = tf.TensorSpec((None, None), tf.string, name="task_names")
         if not encoded:
             images = tf.TensorSpec((None, *shape), name="images")
-            return tf.function(self.answer).get_concrete_function(images, names)
+            answer = tf.function(self.answer, autograph=False)
+            return answer.get_concrete_function(images, names)
         decode = functools.partial(
             decode_images,
             image_shape=shape,
@@ -100,11 +101,12 @@ class BankAnswers:
             resizing=common_resizing(self.servable.specs.values()),
         )
 
+        @tf.function(autograph=False)
         def from_bytes(image_bytes, task_names):
             return self.answer(decode(image_bytes), task_names)
 
         image_bytes = tf.TensorSpec((None,), tf.string, name="image_bytes")
-        return tf.function(from_bytes).get_concrete_function(image_bytes, names)
+        return from_bytes.get_concrete_function(image_bytes, names)
 
     def answer(self, images, task_names):
         """What is answered of each image's tasks; where a name is empty, zeros.

@@ -1,25 +1,31 @@
-"""Keras' trainer under `tf.distribute.MultiWorkerMirroredStrategy`.
+"""What Keras' trainer for TensorFlow leaves to mend, where tasks are trained.
 
-Keras 3.15's `fit` fails there in two places (keras-team/keras issue 20585): before the
-first step it reduces a batch as a whole, and `Strategy.reduce` takes no nested
-values; behind each step it takes the mean of the logs over axis 0, and scalars have
-none. A model with tasks needs no batch to be built, and its steps can give
-logs that have the axis.
+A step that makes the optimiser's variables is traced twice: the first trace cannot run.
+
+Under `tf.distribute.MultiWorkerMirroredStrategy` Keras 3.15's `fit` fails in two places
+(keras-team/keras issue 20585): before the first step it reduces a batch as a whole, and
+`Strategy.reduce` takes no nested values; behind each step it takes the mean of the logs
+over axis 0, and scalars have none. A model with tasks needs no batch to be built, and
+its steps can give logs that have the axis.
 """
 
 import keras
 from keras import ops
 
 
-class StepsOnWorkers:
-    """In front of a `keras.Model`; changes nothing elsewhere."""
+class TensorFlowTrainer:
+    """In front of a `keras.Model`; changes nothing on other backends."""
 
     def _maybe_symbolic_build(self, **batch):
         if not on_workers():
             super()._maybe_symbolic_build(**batch)
-        elif self.optimizer is not None and not self.optimizer.built:
+
+    def make_train_function(self, force=False):
+        """Builds the optimiser first, so that the step is traced once."""
+        if keras.backend.backend() == "tensorflow" and not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
+        super().make_train_function(force=force)
 
     def train_step(self, *args):
         return _with_axis(super().train_step(*args))
