@@ -7,6 +7,8 @@ import functools
 import keras
 from keras import ops
 
+from keras_memvit.layers.matmul import matmul
+
 _WRITTEN_OUT = contextvars.ContextVar("written_out", default=False)
 
 
@@ -24,9 +26,9 @@ def dot_product_attention(query, key, value):
         return ops.dot_product_attention(query, key, value)
     q, k, v = (ops.transpose(t, (0, 2, 1, 3)) for t in (query, key, value))
     q = q * float(query.shape[-1]) ** -0.5
-    scores = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2)))  # (B, H, T, S)
+    scores = matmul(q, ops.transpose(k, (0, 1, 3, 2)))  # (B, H, T, S)
     weights = ops.softmax(ops.cast(scores, "float32"), axis=-1)
-    output = ops.matmul(ops.cast(weights, v.dtype), v)  # (B, H, T, d)
+    output = matmul(ops.cast(weights, v.dtype), v)  # (B, H, T, d)
     return ops.transpose(output, (0, 2, 1, 3))
 
 

@@ -10,6 +10,7 @@ from keras import ops
 from keras_memvit.layers.adapted import adapted
 from keras_memvit.layers.dot_product_attention import dot_product_attention
 from keras_memvit.layers.drawn import drawn
+from keras_memvit.layers.matmul import Dense
 from keras_memvit.layers.rotary import RotaryPositions
 from keras_memvit.layers.task_attention import attend_groups
 from keras_memvit.layers.task_attention import base_of_group
@@ -97,7 +98,7 @@ class MaskedMHA(keras.layers.Layer):
         inner_dim = self.num_heads * self.head_dim
 
         def dense(name, inputs, units, use_bias):
-            layer = keras.layers.Dense(
+            layer = Dense(
                 units,
                 use_bias=use_bias,
                 kernel_initializer=drawn(),

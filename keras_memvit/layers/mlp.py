@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_memvit.layers.adapted import adapted
 from keras_memvit.layers.drawn import drawn
+from keras_memvit.layers.matmul import Dense
 
 
 def quick_gelu(x):
@@ -85,7 +86,7 @@ class MLP(keras.layers.Layer):
     def build(self, input_shape):
         hidden_dim = input_shape[-1]
         gated = self.activation in GATES
-        self.expand = keras.layers.Dense(
+        self.expand = Dense(
             self.mlp_dim * (2 if gated else 1),
             use_bias=self.use_bias,
             kernel_initializer=drawn(),
@@ -93,7 +94,7 @@ class MLP(keras.layers.Layer):
             name="expand",
         )
         self.expand.build((None, hidden_dim))
-        self.contract = keras.layers.Dense(
+        self.contract = Dense(
             hidden_dim,
             use_bias=self.use_bias,
             kernel_initializer=drawn(),

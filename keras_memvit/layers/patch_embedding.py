@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from keras_memvit.layers.drawn import drawn
+from keras_memvit.layers.matmul import matmul
 
 
 @keras.saving.register_keras_serializable(package="keras_memvit")
@@ -135,7 +136,7 @@ class PatchEmbedding(keras.layers.Layer):
         x = ops.reshape(images, (-1, rows, height, columns, width, channels))
         x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
         x = ops.reshape(x, (-1, rows * columns, height * width * channels))
-        x = ops.matmul(x, ops.reshape(self.kernel, (-1, self.hidden_dim)))
+        x = matmul(x, ops.reshape(self.kernel, (-1, self.hidden_dim)))
         return x + self.bias if self.use_bias else x
 
     def compute_output_shape(self, input_shape):
