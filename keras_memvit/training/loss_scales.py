@@ -72,6 +72,13 @@ class LossScales:
         value = ops.stop_gradient(loss)
         return value + self.of(task) * (loss - value)
 
+    def unscaled(self, task, grads):
+        """The task's gradients without its scale, and whether all are finite."""
+        scale = self.of(task)
+        grads = [grad / ops.cast(scale, grad.dtype) for grad in grads]
+        finite = [ops.all(ops.isfinite(grad)) for grad in grads]
+        return grads, ops.all(ops.stack(finite))
+
     def update(self, trained, finite):
         """Takes the outcome of a step.
 

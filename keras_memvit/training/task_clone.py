@@ -1,9 +1,13 @@
 """A task's own copy of an optimiser, with a learning rate for each group of weights."""
 
+import contextlib
+import contextvars
 import functools
 
 import keras
 from keras import ops
+
+_GIVEN = contextvars.ContextVar("keras_memvit_given_rates", default=None)
 
 
 def clone_for_task(optimizer, task, rates):
@@ -31,7 +35,7 @@ def clone_for_task(optimizer, task, rates):
     if len(groups) > 1:
         kind, factor = _with_rates_by_group(kind), 1.0
     config = {**optimizer.get_config(), "name": task}
-    config["learning_rate"] = _scaled_rate(optimizer, factor)
+    config["learning_rate"] = GroupRate(optimizer, factor)
     clone = kind.from_config(config)
     for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
         if hasattr(optimizer, name):  # in no config
@@ -63,10 +67,10 @@ class RatesByGroup:
             optimizer: whose learning rate is multiplied.
         """
         views = []
-        for factor, variables in groups.items():
+        for i, (factor, variables) in enumerate(groups.items()):
             view = object.__new__(type(self).__bases__[1])
             vars(view).update(vars(self))
-            vars(view)["_learning_rate"] = _scaled_rate(optimizer, factor)
+            vars(view)["_learning_rate"] = GroupRate(optimizer, factor, i)
             if isinstance(view, keras.optimizers.Nadam):  # each step advances it
                 vars(view)["_u_product"] = self.add_variable(
                     (), "ones", self._u_product.dtype, name="u_product"
@@ -114,7 +118,43 @@ def _with_rates_by_group(kind):
     return type(f"{kind.__name__}ByGroup", (RatesByGroup, kind), {})
 
 
-def _scaled_rate(optimizer, factor):
-    if factor == 1.0:
-        return lambda: optimizer.learning_rate
-    return lambda: optimizer.learning_rate * factor
+class GroupRate:
+    """A group's learning rate as a callable: `factor * optimizer.learning_rate`.
+
+    Args:
+        optimizer: whose learning rate is multiplied.
+        factor: float.
+        group: int. Its place among the rates of `given_rates`.
+    """
+
+    def __init__(self, optimizer, factor, group=0):
+        self.optimizer, self.factor, self.group = optimizer, factor, group
+
+    def __call__(self):
+        given = _GIVEN.get()
+        if given is not None:
+            return given[self.group]
+        rate = self.optimizer.learning_rate
+        return rate if self.factor == 1.0 else rate * self.factor
+
+
+@contextlib.contextmanager
+def given_rates(rates):
+    """Lets tasks' optimisers take these rates, one a group, in this thread."""
+    token = _GIVEN.set(rates)
+    try:
+        yield
+    finally:
+        _GIVEN.reset(token)
+
+
+def factors_of(clone, variables):
+    """The group of each variable of a `clone_for_task`, and the groups' factors."""
+    views = getattr(clone, "_views", None)
+    if views is None:
+        return (0,) * len(variables), (clone._learning_rate.factor,)
+    groups = [
+        next(i for i, (_, members) in enumerate(views) if id(variable) in members)
+        for variable in variables
+    ]
+    return tuple(groups), tuple(view._learning_rate.factor for view, _ in views)

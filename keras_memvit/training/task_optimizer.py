@@ -17,8 +17,9 @@ from keras_memvit.training.schedules import WarmupCosine
 from keras_memvit.training.step_plan import labelled_tasks
 from keras_memvit.training.stopping_state import StoppingState
 from keras_memvit.training.task_clone import clone_for_task
+from keras_memvit.training.task_steps import TaskStep
+from keras_memvit.training.task_steps import take_steps
 from keras_memvit.training.tensorflow_execution import eagerly
-from keras_memvit.training.tensorflow_execution import restore_unless
 
 
 @keras.saving.register_keras_serializable(package="keras_memvit")
@@ -224,7 +225,7 @@ class TaskOptimizer(keras.optimizers.Optimizer):
         gradients = {id(v): gradient for (v, _), gradient in zip(known, sums)}
         finished = ops.convert_to_tensor(self.finished) != 0
         finished = {task: finished[i] for i, task in enumerate(self._rates)}
-        trained, finite = {}, {}
+        steps, trained, finite = [], {}, {}
         labelled = labelled_tasks(self)
         for task, optimizer in self.inner.items():
             own = [v for v in optimizer._trainable_variables if id(v) in gradients]
@@ -235,26 +236,15 @@ class TaskOptimizer(keras.optimizers.Optimizer):
                 wanted = ops.any(ops.stack(flags))
                 wanted = ops.logical_and(wanted, ops.logical_not(finished[task]))
                 trained[task] = wanted
-                finite[task] = self._update(task, grads, own, wanted)
+                active = wanted
+                if self.scales is not None:
+                    grads, finite[task] = self.scales.unscaled(task, grads)
+                    active = ops.logical_and(wanted, finite[task])
+                steps.append(TaskStep(optimizer, grads, own, active))
+        take_steps(steps, self.base_optimizer)
         if self.scales is not None:
             self.scales.update(trained, finite)
         self.base_optimizer._iterations.assign_add(1)
-
-    def _update(self, task, grads, variables, wanted):
-        """Makes a task's step where it is wanted; whether its gradient was finite."""
-        optimizer = self.inner[task]
-        active, finite = wanted, None
-        if self.scales is not None:
-            scale = self.scales.of(task)
-            grads = [grad / ops.cast(scale, grad.dtype) for grad in grads]
-            finite = ops.stack([ops.all(ops.isfinite(grad)) for grad in grads])
-            finite = ops.all(finite)
-            active = ops.logical_and(wanted, finite)
-        changed = [*variables, *optimizer.variables]
-        before = [ops.copy(ops.convert_to_tensor(v.value)) for v in changed]
-        optimizer.apply(grads, variables)
-        restore_unless(active, changed, before)
-        return finite
 
     def stateless_apply(self, optimizer_variables, grads, trainable_variables):
         if len(trainable_variables) != len(self._trainable_variables):

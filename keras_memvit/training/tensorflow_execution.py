@@ -9,7 +9,7 @@ from keras import ops
 def eagerly():
     """A context in which variables have values, also while a function is traced.
 
-    TensorFlow's trainer builds optimisers in the trace of the first step.
+    A user's own loop may build the optimiser in the trace of its first step.
     """
     if keras.backend.backend() != "tensorflow":
         return contextlib.nullcontext()
