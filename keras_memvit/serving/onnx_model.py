@@ -1,5 +1,8 @@
 """A servable as an ONNX file, by tf2onnx."""
 
+import contextlib
+import os
+
 import numpy as np
 import tensorflow as tf
 
@@ -36,9 +39,10 @@ def write_onnx(servable, request, probe):
         return answers(servable, images, tasks, labels=False)
 
     shape = (None, *servable.backbone.image_shape)
-    model, _ = tf2onnx.convert.from_function(
-        predict, [tf.TensorSpec(shape, name="images")], opset=OPSET
-    )
+    with _optimizers_in_place():
+        model, _ = tf2onnx.convert.from_function(
+            predict, [tf.TensorSpec(shape, name="images")], opset=OPSET
+        )
     for value in [*model.graph.input, *model.graph.output]:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     _take_empty_batches(model.graph)
@@ -50,6 +54,22 @@ def write_onnx(servable, request, probe):
     session.run(names, {"images": probe[:0].astype("float32")})
     outputs = session.run(names, {"images": probe.astype("float32")})
     return {task: [output] for task, output in zip(tasks, outputs)}
+
+
+@contextlib.contextmanager
+def _optimizers_in_place():
+    """Else tf2onnx copies the graph and its weights before each optimiser, 48 times.
+
+    One that fails then fails the export; with copies it would be left out.
+    """
+    name = "TF2ONNX_CATCH_ERRORS"
+    given = os.environ.get(name)
+    os.environ[name] = given or "FALSE"
+    try:
+        yield
+    finally:
+        if given is None:
+            del os.environ[name]
 
 
 def _take_empty_batches(graph):
