@@ -70,6 +70,9 @@ SHORT = {
     "speed": Short(9, "--sizes small --rounds 1 --backends torch"),
     "startup": Short(8, "--size small --tasks 2 --rounds 1 --backends torch"),
     "store": Short(3, "--sizes small --backends torch"),
+    "store_types": Short(
+        8, "--data DATA --max-per-class 8 --backbone PRESET --seeds 2 --epochs 2"
+    ),
     "unify": Short(20, "--backbone PRESET --size 28 --epochs 1"),
 }
 # Without a short form: it needs the peers' packages, which no test installs.
@@ -77,6 +80,7 @@ LONG_ONLY = ("peers",)
 # What defaults do not say.
 LONG = {
     "quantize": "--data DATA --max-per-class 100 --backbone PRESET",
+    "store_types": "--data DATA --max-per-class 60 --backbone PRESET",
     "unify": "--backbone PRESET",
 }
 

@@ -187,6 +187,19 @@ def store(report):
             yield f"{size}: kB an image", backend, found["bytes"] / 1e3
 
 
+def store_types(report):
+    for backend, by_data in backends_of(report).items():
+        for data, rows in by_data.items():
+            for name, row in rows.items():
+                figure = f"{data}, {name}"
+                for readout in ("class_token", "side"):
+                    accuracy = 100 * statistics.mean(row[readout]["accuracy"])
+                    yield f"{figure}: {readout}, accuracy, %", backend, accuracy
+                if name != "bfloat16":
+                    ratio = row["epoch"] / rows["bfloat16"]["epoch"]
+                    yield f"{figure}: epoch over bfloat16's", backend, ratio
+
+
 def unify(report):
     for row in report["results"]:
         for name, value in row.items():
@@ -211,6 +224,7 @@ READERS = {
         speed,
         startup,
         store,
+        store_types,
         unify,
     )
 }
