@@ -15,6 +15,8 @@ from test_saving import make_model
 
 import keras_memvit
 from keras_memvit import TaskSpec
+from keras_memvit.serving import images
+from keras_memvit.serving import signatures
 
 BATCHES = (1, 7, 64)
 
@@ -37,6 +39,19 @@ def exported(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved_models") / "people" / "1"
     assert keras_memvit.export_saved_model(model, folder) == folder
     return folder
+
+
+@on_tensorflow
+def test_decoding_is_traced_once_for_all_signatures(model, tmp_path, monkeypatch):
+    traced = []
+
+    def spy(image_bytes, **options):
+        traced.append(options)
+        return images.decode_images(image_bytes, **options)
+
+    monkeypatch.setattr(signatures, "decode_images", spy)
+    keras_memvit.export_saved_model(model, tmp_path / "1", warmup=False)
+    assert len(traced) == 1
 
 
 @pytest.fixture

@@ -1,11 +1,27 @@
 """ONNX files: same names, any batch size, same answers."""
 
+import os
+
 import numpy as np
 import onnxruntime
 import pytest
 from test_saving import make_model
 
 import keras_memvit
+
+
+@pytest.mark.backend_free
+@pytest.mark.parametrize("given", [None, "", "TRUE"])
+def test_the_environment_is_left_as_it_was(given, monkeypatch):
+    from keras_memvit.serving.onnx_model import _optimizers_in_place
+
+    monkeypatch.delenv("TF2ONNX_CATCH_ERRORS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("TF2ONNX_CATCH_ERRORS", given)
+    with pytest.raises(RuntimeError), _optimizers_in_place():
+        assert os.environ["TF2ONNX_CATCH_ERRORS"] == "FALSE"
+        raise RuntimeError
+    assert os.environ.get("TF2ONNX_CATCH_ERRORS") == given
 
 
 def test_an_onnx_file_answers_like_the_model(images, tmp_path):

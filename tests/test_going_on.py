@@ -1,6 +1,7 @@
 """Schedules, and trainings that go on: after a kill, from weights, by task name."""
 
 import contextlib
+import warnings
 
 import keras
 import numpy as np
@@ -128,7 +129,26 @@ def test_a_second_fit_takes_the_steps_that_the_first_compiled(images):
     np.testing.assert_allclose(fit(model, images), cosine(10), atol=1e-6)
     assert model.train_function is step
     if keras.backend.backend() != "torch":  # which compiles nothing
-        assert len(traced) == count
+        assert len(traced) == count == 1
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow",
+    reason="elsewhere Keras' `fit` has built the optimiser, which asks for `compile`",
+)
+def test_what_is_thawed_after_a_fit_without_any_task_is_trained(images):
+    model = descend(sgd())
+    (task,) = model.task_layers.values()
+    task.trainable = False
+    with warnings.catch_warnings():  # Keras says that nothing is trained
+        warnings.simplefilter("ignore")
+        fit(model, images, epochs=1)
+    task.trainable = True
+    before = snapshot(task.weights)
+    fit(model, images, epochs=1)
+    assert any(
+        (value != before[path]).any() for path, value in snapshot(task.weights).items()
+    )
 
 
 def test_a_second_fit_that_was_killed_goes_on_where_it_was(images, tmp_path):

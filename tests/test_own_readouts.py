@@ -1,6 +1,7 @@
 """Readouts that others write, and what they are told where these cannot work."""
 
 import dataclasses
+import json
 
 import keras
 import numpy as np
@@ -130,3 +131,14 @@ def test_a_side_readout_needs_a_grid():
     backbone.patch_embedding.grid_shape = (2, 2)
     with pytest.raises(ValueError, match="patches form a grid.*6 patches.*(2, 2)"):
         MemoryViT(backbone, [task("a", "side")])
+
+
+@pytest.mark.backend_free  # torch trains it; other backends refuse such a branch
+def test_one_that_branches_on_tensors_is_exported(tmp_path):
+    from branching import ScaledPatch
+
+    model = build(task("a", ScaledPatch()))
+    path = keras_memvit.export_saved_model(model, tmp_path / "1", warmup=False)
+    card = json.loads((path / "assets.extra/keras_memvit.json").read_text())
+    assert card["largest_difference"]["a"] < 1e-4
+    keras_memvit.export_onnx(model, tmp_path / "model.onnx")  # compares, too

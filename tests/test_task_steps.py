@@ -54,6 +54,12 @@ def trained(model, images):
     return [*snapshot(model.variables).values(), *values_of(model.optimizer)]
 
 
+def head_of(model, task):
+    """The kernel of its head."""
+    variables = model.task_layers[task].trainable_variables
+    return next(v for v in variables if v.path.endswith("head_kernel"))
+
+
 def values_of(optimizer):
     return [keras.ops.convert_to_numpy(v) for v in optimizer.variables]
 
@@ -74,6 +80,30 @@ def test_a_batch_of_steps_is_each_step(name, images, batches, monkeypatch):
 def test_what_may_depend_on_the_task_is_in_no_batch(make, images, batches):
     trained(start_tasks(TASKS, make(0.01)), images)
     assert batches == []
+
+
+def test_a_task_with_a_constraint_is_in_no_batch(images, batches):
+    model = start_tasks(TASKS, keras.optimizers.SGD(0.5))
+    heads = [head_of(model, name) for name in "ac"]
+    heads[0].constraint = keras.constraints.MaxNorm(0.01)
+    trained(model, images)
+    assert batches == [2]
+    norms = [np.linalg.norm(head.numpy(), axis=0).max() for head in heads]
+    assert norms[0] < 0.011 and norms[1] > 0.1
+
+
+def test_a_step_of_some_variables_is_in_no_batch(batches):
+    """The optimiser would take the others, and their slots, for its own task's."""
+    model = start_tasks(TASKS, keras.optimizers.Adam(0.1, use_ema=True))
+    optimizer = model.optimizer
+    optimizer.build(model.trainable_variables)
+    before = snapshot(optimizer.inner["b"].variables)
+    kernels = [head_of(model, name) for name in "ab"]
+    optimizer.apply([keras.ops.ones(kernel.shape) for kernel in kernels], kernels)
+    assert batches == []
+    after = snapshot(optimizer.inner["b"].variables)
+    changed = {path for path in before if (before[path] != after[path]).any()}
+    assert len(changed) == 4  # step, momentum, velocity and average of its kernel
 
 
 def test_a_task_whose_weights_decay_otherwise_is_in_no_batch(images, batches):

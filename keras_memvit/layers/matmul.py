@@ -29,11 +29,13 @@ def matmul(a, b):
 
 
 class Dense(keras.layers.Dense):
-    """`keras.layers.Dense` without an activation, by this `matmul`."""
+    """`keras.layers.Dense` by this `matmul`."""
 
     def call(self, inputs, training=None):
         outputs = matmul(inputs, self.kernel)
-        return outputs if self.bias is None else ops.add(outputs, self.bias)
+        if self.bias is not None:
+            outputs = ops.add(outputs, self.bias)
+        return outputs if self.activation is None else self.activation(outputs)
 
     def quantize(self, mode=None, type_check=True, config=None):
         # Quantised, it is Keras' own.

@@ -64,12 +64,14 @@ def _optimizers_in_place():
     """
     name = "TF2ONNX_CATCH_ERRORS"
     given = os.environ.get(name)
-    os.environ[name] = given or "FALSE"
+    os.environ[name] = "FALSE"
     try:
         yield
     finally:
         if given is None:
-            del os.environ[name]
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = given
 
 
 def _take_empty_batches(graph):

@@ -137,6 +137,9 @@ class GroupRate:
         rate = self.optimizer.learning_rate
         return rate if self.factor == 1.0 else rate * self.factor
 
+    def get_config(self):
+        return {"factor": self.factor, "group": self.group}
+
 
 @contextlib.contextmanager
 def given_rates(rates):

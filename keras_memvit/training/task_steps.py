@@ -57,6 +57,10 @@ def _kind(step):
     optimizer = step.optimizer
     if keras.backend.backend() != "jax" or not _is_keras_own(optimizer):
         return None
+    if len(step.variables) < len(optimizer._trainable_variables):
+        return None  # which of them, the optimiser would take from its own
+    if any(v.constraint or v.overwrite_with_gradient for v in step.variables):
+        return None
     shapes = tuple((tuple(v.shape), v.dtype) for v in step.changed)
     decayed = tuple(optimizer._use_weight_decay(v) for v in step.variables)
     groups, _ = factors_of(optimizer, step.variables)

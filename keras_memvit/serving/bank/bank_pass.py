@@ -172,7 +172,7 @@ def _compiled(function, backbone):
     if name == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, autograph=False)
+        return tf.function(function)
     import torch
 
     return torch.no_grad()(function)

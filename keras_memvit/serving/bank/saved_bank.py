@@ -92,7 +92,7 @@ class BankAnswers:
         names = tf.TensorSpec((None, None), tf.string, name="task_names")
         if not encoded:
             images = tf.TensorSpec((None, *shape), name="images")
-            answer = tf.function(self.answer, autograph=False)
+            answer = tf.function(self.answer)
             return answer.get_concrete_function(images, names)
         decode = functools.partial(
             decode_images,
@@ -101,7 +101,7 @@ class BankAnswers:
             resizing=common_resizing(self.servable.specs.values()),
         )
 
-        @tf.function(autograph=False)
+        @tf.function
         def from_bytes(image_bytes, task_names):
             return self.answer(decode(image_bytes), task_names)
 
