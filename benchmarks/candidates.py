@@ -15,8 +15,8 @@ import tempfile
 
 from children import HERE
 from children import main_or_child
+from children import on_backends
 from children import parser_of
-from children import run_child
 from children import write_report
 from clock import epoch_clock
 from sizes import SMALL
@@ -95,13 +95,8 @@ def main():
         "--readouts", nargs="+", choices=READOUTS, default=list(READOUTS)
     )
     args = parser.parse_args()
-    given = (args.size, *args.readouts)
-    report = {
-        args.size: {
-            backend: run_child(__file__, "--child", *given, backend=backend)
-            for backend in args.backends
-        }
-    }
+    found = on_backends(__file__, args.backends, args.size, *args.readouts)
+    report = {args.size: found}
     write_report(args.output, report)
     print(table(report))
 

@@ -47,6 +47,14 @@ def _confine_to_one_core():
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
+def on_backends(script, backends, *arguments):
+    """What `measure` of a script's arguments finds, by backend, one after the other."""
+    return {
+        backend: run_child(script, "--child", *arguments, backend=backend)
+        for backend in backends
+    }
+
+
 def main_or_child(main, measure):
     """Runs `main`; after `--child`, `measure` of the arguments, and prints JSON."""
     if sys.argv[1:2] == ["--child"]:

@@ -14,8 +14,8 @@ import tempfile
 import time
 
 from children import main_or_child
+from children import on_backends
 from children import parser_of
-from children import run_child
 from children import write_report
 
 BASES = {
@@ -53,7 +53,7 @@ def logits_of(model, images):
     return logits, 1000 * (time.perf_counter() - start) / len(images)
 
 
-def measure(backend, data, preset, max_per_class, seeds):
+def measure(data, preset, max_per_class, seeds):
     """Rows by base on one backend; a child's arguments are text."""
     import keras
     import numpy as np
@@ -130,10 +130,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
     given = (args.data, args.backbone, args.max_per_class, args.seeds)
-    report = {
-        backend: run_child(__file__, "--child", backend, *given, backend=backend)
-        for backend in args.backends
-    }
+    report = on_backends(__file__, args.backends, *given)
     write_report(args.output, report)
     print(table(report))
 

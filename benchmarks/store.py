@@ -21,8 +21,8 @@ import time
 
 from children import HERE
 from children import main_or_child
+from children import on_backends
 from children import parser_of
-from children import run_child
 from children import write_report
 from clock import epoch_clock
 
@@ -104,13 +104,7 @@ def main():
     parser = parser_of(__doc__, "store")
     parser.add_argument("--sizes", nargs="+", choices=IMAGES, default=DEFAULT)
     args = parser.parse_args()
-    report = {
-        size: {
-            backend: run_child(__file__, "--child", size, backend=backend)
-            for backend in args.backends
-        }
-        for size in args.sizes
-    }
+    report = {size: on_backends(__file__, args.backends, size) for size in args.sizes}
     write_report(args.output, report)
     print(table(report))
 

@@ -16,8 +16,8 @@ import statistics
 import tempfile
 
 from children import main_or_child
+from children import on_backends
 from children import parser_of
-from children import run_child
 from children import write_report
 from clock import epoch_clock
 
@@ -134,10 +134,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=12)
     args = parser.parse_args()
     given = (args.backbone, args.max_per_class, args.seeds, args.epochs, *args.data)
-    report = {
-        backend: run_child(__file__, "--child", *given, backend=backend)
-        for backend in args.backends
-    }
+    report = on_backends(__file__, args.backends, *given)
     write_report(args.output, report)
     print(table(report))
 

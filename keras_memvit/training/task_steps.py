@@ -79,14 +79,16 @@ def _is_keras_own(optimizer):
 
 
 def _alone(step):
-    before = [ops.copy(ops.convert_to_tensor(v.value)) for v in step.changed]
+    changed = step.changed
+    before = [ops.copy(ops.convert_to_tensor(v.value)) for v in changed]
     step.optimizer.apply(step.grads, step.variables)
-    restore_unless(step.active, step.changed, before)
+    restore_unless(step.active, changed, before)
 
 
 def _together(group, base):
     import jax
 
+    # The first stands for all: under `vmap` its variables have each one's values.
     first, changed = group[0], group[0].changed
 
     def step(values, grads, rates, active):

@@ -22,10 +22,11 @@ class TensorFlowTrainer:
 
     def make_train_function(self, force=False):
         """Builds the optimiser first, so that the step is traced once."""
-        variables, built = self.trainable_variables, self.optimizer.built
-        if keras.backend.backend() == "tensorflow" and variables and not built:
-            with self.distribute_strategy.scope():
-                self.optimizer.build(variables)
+        if keras.backend.backend() == "tensorflow" and not self.optimizer.built:
+            variables = self.trainable_variables
+            if variables:  # else what is thawed later would be unknown to it
+                with self.distribute_strategy.scope():
+                    self.optimizer.build(variables)
         super().make_train_function(force=force)
 
     def train_step(self, *args):

@@ -92,8 +92,7 @@ class BankAnswers:
         names = tf.TensorSpec((None, None), tf.string, name="task_names")
         if not encoded:
             images = tf.TensorSpec((None, *shape), name="images")
-            answer = tf.function(self.answer)
-            return answer.get_concrete_function(images, names)
+            return tf.function(self.answer).get_concrete_function(images, names)
         decode = functools.partial(
             decode_images,
             image_shape=shape,
@@ -101,12 +100,11 @@ class BankAnswers:
             resizing=common_resizing(self.servable.specs.values()),
         )
 
-        @tf.function
         def from_bytes(image_bytes, task_names):
             return self.answer(decode(image_bytes), task_names)
 
         image_bytes = tf.TensorSpec((None,), tf.string, name="image_bytes")
-        return from_bytes.get_concrete_function(image_bytes, names)
+        return tf.function(from_bytes).get_concrete_function(image_bytes, names)
 
     def answer(self, images, task_names):
         """What is answered of each image's tasks; where a name is empty, zeros.
