@@ -69,7 +69,7 @@ SHORT = {
     "serving_load": Short(8, "--size small --known 1 10 --seconds 2 --backends torch"),
     "speed": Short(9, "--sizes small --rounds 1 --backends torch"),
     "startup": Short(8, "--size small --tasks 2 --rounds 1 --backends torch"),
-    "store": Short(3, "--sizes small --backends torch"),
+    "store": Short(4, "--sizes small --backends torch"),
     "store_types": Short(
         8, "--data DATA --max-per-class 8 --backbone PRESET --seeds 2 --epochs 2"
     ),
