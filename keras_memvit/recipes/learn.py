@@ -22,6 +22,7 @@ from keras_memvit.recipes.candidates import Candidate
 from keras_memvit.recipes.candidates import file_bytes
 from keras_memvit.recipes.candidates import parse_candidates
 from keras_memvit.recipes.choice import choose
+from keras_memvit.recipes.choice import epochs_of
 from keras_memvit.recipes.choice import take
 from keras_memvit.recipes.digest import digest
 from keras_memvit.recipes.folds import choose_folds
@@ -53,7 +54,7 @@ def learn(
     budget: Any = None,
     seed: int = 0,
     image_size: int | tuple[int, int] | None = None,
-    epochs: int = 20,
+    epochs: int | None = None,
     cache: str | os.PathLike | None = None,
     report: bool | None = None,
     verbose: int = 1,
@@ -61,11 +62,11 @@ def learn(
     """Learns a task as well as the library can, from labelled images.
 
     One pass of the frozen backbone over the images is kept in a store. A ridge head
-    in closed form, then every other candidate (readout, memory, learning rate) is
-    trained from it as parallel tasks of one model: all for a few epochs, the best for
-    `epochs`. The best on held-out images is trained on every image, its head divided
-    by one temperature, and compared with the bare backbone. It is never worse on the
-    held-out images than the ridge head, which is a candidate too.
+    in closed form, then every other candidate (readout, adapter, learning rate) is
+    trained from it as parallel tasks of one model; of many that differ in their rates
+    only the better ones to the end. The best on held-out images is trained on every
+    image, its head divided by one temperature, and compared with the bare backbone. It
+    is never worse on the held-out images than the ridge head, which is a candidate too.
 
     Where a class has fewer than five held-out images, every image is held out in turn
     (up to five folds), also side by side in one model. Where `candidates` is one
@@ -93,7 +94,8 @@ def learn(
             dict with some of `"seconds"`, `"candidates"`, `"bytes"`.
         seed: int. Decides hold-out, order and initial values.
         image_size: int or `(height, width)`. Defaults to the backbone's.
-        epochs: int, over the store. Defaults to `20`.
+        epochs: int, over the store. Defaults to as many as make about 400 steps of
+            32 images, but at least 8 and at most 20.
         cache: folder of stores and finished candidates; by default
             `$KERAS_MEMVIT_CACHE`, else `~/.cache/keras_memvit`.
         report: whether to check the images (`data.check`) and to write
@@ -118,8 +120,10 @@ def learn(
     """
     begun = time.monotonic()
     check_kind(kind)
-    if not isinstance(epochs, int) or epochs < 1:
-        raise ValueError(f"`epochs` must be an int of at least 1. Received: {epochs!r}")
+    if epochs is not None and (not isinstance(epochs, int) or epochs < 1):
+        raise ValueError(
+            f"`epochs` must be None or an int of at least 1. Received: {epochs!r}"
+        )
     budget = parse_budget(budget)
     wanted = wants_report(report, output)
     shape = _image_shape(image_size)
@@ -147,6 +151,7 @@ def learn(
     progress = Progress(verbose)
     found = only_task(found, task)
     images, labels, held_out = all_examples(found)
+    epochs = epochs or epochs_of(len(labels), BATCH_SIZE)
     cache = _cache(cache)
     key = digest(backbone.fingerprint(), images)
     store = precompute(
