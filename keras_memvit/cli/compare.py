@@ -12,7 +12,7 @@ from keras_memvit.cli.task_files import find_backbone
 from keras_memvit.experiments import table2
 from keras_memvit.experiments.__main__ import parse
 
-DEFAULT = "head lora masked:5 deep4:5 side:5"
+DEFAULT = "head lora masked:5 deep4:5 side:5 side_lora:5"
 
 Backbone = Annotated[str | None, typer.Option(metavar="PRESET", help="The backbone.")]
 Regimes = Annotated[
