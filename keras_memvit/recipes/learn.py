@@ -94,7 +94,7 @@ def learn(
             dict with some of `"seconds"`, `"candidates"`, `"bytes"`.
         seed: int. Decides hold-out, order and initial values.
         image_size: int or `(height, width)`. Defaults to the backbone's.
-        epochs: int, over the store. Defaults to as many as make about 400 steps of
+        epochs: int, over the store. Defaults to as many as make about 600 steps of
             32 images, but at least 8 and at most 20.
         cache: folder of stores and finished candidates; by default
             `$KERAS_MEMVIT_CACHE`, else `~/.cache/keras_memvit`.
