@@ -4,7 +4,7 @@
     python examples/quickstart.py --data photos --backbone dinov2_small
 
 The first learns handwritten digits, faces, and where a shape is, in some minutes on
-two cores: `keras_memvit.recipes.learn` tries a head alone and every readout on one
+two cores: `keras_memvit.recipes.learn` tries a head alone and two readouts on one
 pass of the backbone, and keeps what does best on images that it has not seen. The
 three tasks are put side by side in one model, compared with a head alone and with the
 paper's memory tokens, and the backbone is shown to be what it was. The second learns

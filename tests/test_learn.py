@@ -1,6 +1,8 @@
 """`recipes.learn`: from images to the best task."""
 
+import contextlib
 import json
+import time
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from keras_memvit.recipes.candidates import AUTO
 from keras_memvit.recipes.candidates import RIDGE
 from keras_memvit.recipes.choice import epochs_of
 from keras_memvit.recipes.choice import try_all
+from keras_memvit.recipes.curves import Judge
 from keras_memvit.recipes.progress import Progress
 from keras_memvit.recipes.ridge import fit_ridge
 from keras_memvit.recipes.temperature import fit_temperature
@@ -105,14 +108,15 @@ def test_a_candidate_may_have_an_adapter(quickly):
     options = quickly | {"candidates": [LORA]}
     result = learn(pictures(), make_backbone(num_layers=1), **options)
     rows = {row["candidate"]: row for row in result.table}
-    assert set(rows) == {"ridge head", "memory + lora"}
+    assert set(rows) == {"ridge head", "memory + lora of rank 2"}
     single = learn(
         pictures(), make_backbone(num_layers=1), **quickly | {"candidates": LORA}
     )
     layer = single.model.task_layers["task"]
     assert (layer.spec.adapter, layer.spec.adapter_rank) == ("lora", 2)
     assert layer.arrays()["adapter/value/up"].any()  # zeros at the start
-    assert rows["memory + lora"]["bytes"] == 4 * layer.count_params()
+    assert rows["memory + lora of rank 2"]["bytes"] == 4 * layer.count_params()
+    assert Candidate(adapter="lora") == Candidate(adapter="lora", adapter_rank=4)
     with pytest.raises(ValueError, match="`adapter` of task 'candidate' must be None"):
         Candidate(adapter="low-rank")
 
@@ -146,7 +150,8 @@ def test_a_single_candidate_is_trained_on_every_image(tmp_path, quickly):
     images, labels = pictures(seed=1)
     logits = result.model.predict(images, verbose=0)["colour"]
     assert np.mean(logits.argmax(-1) == labels) > 0.9
-    head = learn(pictures(), backbone, **quickly | {"candidates": RIDGE})
+    closed_form = Candidate(learning_rate=None)  # memory tokens are not trained
+    head = learn(pictures(), backbone, **quickly | {"candidates": closed_form})
     assert head.table[0]["candidate"] == "ridge head" and head.val_accuracy is None
     with pytest.raises(ValueError, match="`report=True` needs held-out images"):
         learn(pictures(), backbone, report=True, **options)
@@ -180,6 +185,49 @@ def test_the_better_rates_of_each_readout_are_trained_to_the_end():
     trials = Ranked([*side, *lora])  # both rates with LoRA before those without
     try_all(trials, [RIDGE, *side, *lora], 20, float("inf"), Progress(0))
     assert trials.runs == [([*side, *lora], 5), ([lora[1], side[1]], 20)]
+
+
+@pytest.mark.backend_free
+def test_where_seconds_are_bounded_candidates_are_trained_one_after_the_other():
+    trained = [c for c in AUTO if c.learning_rate is not None]
+    trials = Ranked(trained)
+    try_all(trials, AUTO, 8, time.monotonic() + 60, Progress(0))
+    assert trials.runs == [([candidate], 8) for candidate in trained]
+    trials = Ranked(trained)
+    try_all(trials, AUTO, 8, float("inf"), Progress(0))
+    assert trials.runs == [(trained, 8)]
+
+
+@pytest.mark.backend_free
+def test_a_killed_round_goes_on_after_its_last_epoch(quickly, tmp_path, monkeypatch):
+    candidates, backbone = [MEMORY, LORA], make_backbone(num_layers=1)
+
+    def learned(cache, dies_after=None):
+        real, begun = Judge.on_epoch_end, []
+
+        def on_epoch_end(self, epoch, logs=None):
+            begun.append(epoch)
+            if epoch == dies_after:
+                raise KeyboardInterrupt
+            real(self, epoch, logs)
+
+        options = quickly | {"candidates": candidates, "cache": tmp_path / cache}
+        with monkeypatch.context() as patched:
+            patched.setattr(Judge, "on_epoch_end", on_epoch_end)
+            result = None
+            with contextlib.suppress(KeyboardInterrupt):
+                result = learn(pictures(120), backbone, **options)
+        return result, begun
+
+    whole, _ = learned("whole")
+    nothing, _ = learned("killed", dies_after=2)
+    again, begun = learned("killed")
+    assert nothing is None and begun == [2, 3]  # 0 and 1 were kept
+    for part in ("candidate", "val_accuracy"):
+        assert [row[part] for row in again.table] == [row[part] for row in whole.table]
+    losses = [row["val_loss"] for row in whole.table]
+    assert [row["val_loss"] for row in again.table] == pytest.approx(losses, rel=1e-3)
+    assert not list((tmp_path / "killed").rglob("*.resume"))
 
 
 @pytest.mark.backend_free

@@ -32,7 +32,7 @@ def compare(
     epochs: Annotated[int, typer.Option(min=1)] = 12,
     debug: console.Debug = False,
 ) -> None:
-    """Measure readouts beside a head, LoRA and full fine-tuning on your images.
+    """Measure readouts beside a head and LoRA on your images.
 
     The learning rate of each is chosen on a validation part, then several seeds are
     trained and tested. Killed, the same command goes on.

@@ -60,8 +60,7 @@ def _common(parser, epochs):
     parser.add_argument("--output", help="by default table2_output and the like")
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--seeds", type=int, default=3)
-    text = "default: %(default)s; `learn` has its own"
-    parser.add_argument("--epochs", type=int, default=epochs, help=text)
+    parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--max-per-class", type=int)
     parser.add_argument(

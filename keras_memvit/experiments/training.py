@@ -136,7 +136,7 @@ def train_learned(backbone, splits, seed, output, args):
         args: the command's arguments.
 
     Returns:
-        A dict as of `train_masked`, and `chosen`, the candidate in words.
+        A dict as of `train_masked`, and `chosen`, the candidate and its epochs.
     """
     names = [str(label) for label in range(splits.num_classes)]
     result = learn(
@@ -154,12 +154,13 @@ def train_learned(backbone, splits, seed, output, args):
     options = {"batch_size": args.batch_size, "verbose": 0}
     logits = result.model.predict(store.with_labels({}), **options)["task"]
     right = logits.argmax(axis=-1) == store.targets["labels"]
+    chosen, epochs = result.candidate.words, result.table[0]["epochs"]
     return {
         "validation": result.val_score,
         "test": float(np.mean(right)),
         "parameters": result.model.task_layers["task"].count_params(),
         "output_change": output_change(backbone, result.model, splits.test[0][0]),
-        "chosen": result.candidate.words,
+        "chosen": chosen if epochs is None else f"{chosen}, {epochs} epochs",
     }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from keras_memvit.readouts import Deep
 from keras_memvit.recipes.prune import num_bytes
 from keras_memvit.recipes.prune import smallest
+from keras_memvit.tasks.adapter_names import ADAPTERS
 from keras_memvit.tasks.adapter_names import parse_adapter
 from keras_memvit.tasks.readout_names import get_readout
 from keras_memvit.tasks.spec import TaskSpec
@@ -18,8 +19,8 @@ class Candidate:
     Args:
         readout: a name or an object of `keras_memvit.readouts`.
         num_memory_tokens: int. Memory tokens a layer. Defaults to `5`.
-        learning_rate: float, AdamW's peak; None is a head in closed form on the
-            frozen class token, which is not trained by steps.
+        learning_rate: float, AdamW's peak; None is the ridge head in closed form on
+            the frozen class token, whatever the other arguments.
         weight_decay: float, AdamW's.
         head_rate: float. The factor of the head's learning rate.
         budget: optional int. The bytes that its task is pruned to once trained, see
@@ -44,7 +45,8 @@ class Candidate:
 
     def __post_init__(self):
         object.__setattr__(self, "readout", get_readout(self.readout))
-        parse_adapter("candidate", self.adapter, self.adapter_rank)
+        rank = parse_adapter("candidate", self.adapter, self.adapter_rank)
+        object.__setattr__(self, "adapter_rank", rank)
 
     def spec(self, name, num_classes, class_names=None, kind="single_label", **options):
         """The `TaskSpec` of it, with further options of one."""
@@ -62,8 +64,8 @@ class Candidate:
 
     @property
     def parts(self):
-        """What it trains; candidates that differ in rates and sizes only share it."""
-        return (self.readout, self.adapter)
+        """What it trains: candidates that share it differ in rates only."""
+        return self.readout, self.num_memory_tokens, self.adapter, self.adapter_rank
 
     @property
     def words(self):
@@ -73,6 +75,8 @@ class Candidate:
         name = {"class_token": "memory"}.get(self.readout.name, self.readout.name)
         if self.adapter is not None:
             name = f"{name} + {self.adapter}"
+            if self.adapter_rank != ADAPTERS[self.adapter]:
+                name = f"{name} of rank {self.adapter_rank}"
         return name if self.budget is None else f"{name}, pruned"
 
 
@@ -108,8 +112,9 @@ def parse_candidates(candidates, backbone, num_classes, budget, kind="single_lab
             "`candidates` must be 'auto', a `recipes.Candidate` or a list of them. "
             f"Received: candidates={candidates!r}"
         )
-    if not alone:
-        candidates = [RIDGE, *(c for c in candidates if c.learning_rate is not None)]
+    candidates = [c for c in candidates if c.learning_rate is not None]
+    if not alone or not candidates:
+        candidates.insert(0, RIDGE)
     limit = budget.get("bytes", float("inf"))
     found, least = [], []
     for c in candidates:

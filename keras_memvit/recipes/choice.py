@@ -91,14 +91,18 @@ def choose(trials, candidates, epochs, deadline, examples, progress, asked=True)
 def try_all(trials, candidates, epochs, deadline, progress):
     """Enters into `trials` what the candidates answer, until the deadline."""
     left = [c for c in candidates if c.learning_rate is not None]
-    few, parts = min(FIRST_EPOCHS, epochs), len({c.parts for c in left})
-    halved = trials.cost(len(left), few) + trials.cost(parts, epochs)
-    worth_it = few < epochs and halved < trials.cost(len(left), epochs)
-    lengths = {few, epochs} if worth_it else {epochs}
-    for length in sorted(lengths):
-        groups = _groups(left)
-        finals = parts if length < epochs else 0
-        later = trials.cost(finals, epochs) + trials.cost(1, epochs)
+    apart = deadline < float("inf")
+
+    def cost(some, length):
+        return sum(trials.cost(len(group), length) for group in _groups(some, apart))
+
+    few, one_each = min(FIRST_EPOCHS, epochs), list({c.parts: c for c in left}.values())
+    halved = cost(left, few) + cost(one_each, epochs)
+    worth_it = few < epochs and halved < cost(left, epochs)
+    for length in (few, epochs) if worth_it else (epochs,):
+        groups = _groups(left, apart)
+        later = trials.cost(1, epochs)
+        later += cost(one_each, epochs) if length < epochs else 0
         for i, group in enumerate(groups):
             if time.monotonic() < deadline:
                 progress.say(f"{', '.join(c.words for c in group)}: {length} epochs")
@@ -120,8 +124,13 @@ def _row(candidate, epochs):
     }
 
 
-def _groups(candidates):
-    """Candidates by weight decay: those of one can be tasks of one model."""
+def _groups(candidates, apart):
+    """Candidates that are trained as tasks of one model: those of one weight decay.
+
+    `apart`, so that there is something to stop between: each by itself.
+    """
+    if apart:
+        return [[candidate] for candidate in candidates]
     groups = {}
     for candidate in candidates:
         groups.setdefault(candidate.weight_decay, []).append(candidate)

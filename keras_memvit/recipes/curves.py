@@ -51,7 +51,8 @@ def curves_of(history, judge, num_candidates, num_folds):
     found = []
     for i in range(num_candidates):
         names = [f"c{i}-{fold}" for fold in range(num_folds)]
-        losses = [history["loss" if alone else f"{name}_loss"] for name in names]
+        keys = ["loss" if alone else f"{name}_loss" for name in names]
+        losses = [history.get(key, []) for key in keys]  # none: killed at the very end
         curve = {"loss": [float(loss) for loss in np.mean(losses, axis=0)]}
         found.append(curve | judge.found.get(names[0], {}))
     return found

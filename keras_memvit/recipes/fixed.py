@@ -14,7 +14,7 @@ def fixed() -> Candidate:
 
     Returns:
         A `Candidate`: the side readout with LoRA of the task's own stream, AdamW at a
-        peak rate of 6e-3, 2e-3 for the head, with a weight decay of 0.1.
+        peak rate of 6e-3, 1.8e-3 for the head, with a weight decay of 0.1.
 
     Example:
 

@@ -72,8 +72,9 @@ def learn(
     (up to five folds), also side by side in one model. Where `candidates` is one
     `Candidate` and no list, as of `recipes.fixed()`, nothing is held out or compared.
 
-    Stopped at any moment, the next call with the same arguments finds the store
-    and the candidates that were done.
+    Stopped at any moment, the next call with the same arguments finds the store and
+    the candidates that were done, and goes on after the last epoch of what was not,
+    where learning curves begin then.
 
     A multi-label task is chosen by mean average precision, a regression by R2.
 
@@ -89,13 +90,14 @@ def learn(
         candidates: `"auto"`, or a list of `Candidate`, beside which the ridge head is
             always tried; or a single `Candidate`, which is trained on every image.
         kind: `"auto"`, as `data.load` finds it, or a kind of `TaskSpec`.
-        budget: None; a number of seconds after which no further candidate is begun; a
-            string such as `"200kB"`, the most that the task's tensors may take; or a
-            dict with some of `"seconds"`, `"candidates"`, `"bytes"`.
+        budget: None; a number of seconds after which no further candidate is begun,
+            so that they are trained one after the other; a string such as `"200kB"`,
+            the most that the task's tensors may take; or a dict with some of
+            `"seconds"`, `"candidates"`, `"bytes"`.
         seed: int. Decides hold-out, order and initial values.
         image_size: int or `(height, width)`. Defaults to the backbone's.
-        epochs: int, over the store. Defaults to as many as make about 600 steps of
-            32 images, but at least 8 and at most 20.
+        epochs: int, over the store. Defaults to as many as make about 600 steps over
+            all images by 32, but at least 8 and at most 20.
         cache: folder of stores and finished candidates; by default
             `$KERAS_MEMVIT_CACHE`, else `~/.cache/keras_memvit`.
         report: whether to check the images (`data.check`) and to write
@@ -120,7 +122,7 @@ def learn(
     """
     begun = time.monotonic()
     check_kind(kind)
-    if epochs is not None and (not isinstance(epochs, int) or epochs < 1):
+    if epochs is not None and (type(epochs) is not int or epochs < 1):
         raise ValueError(
             f"`epochs` must be None or an int of at least 1. Received: {epochs!r}"
         )
@@ -184,6 +186,8 @@ def learn(
     else:
         targets, length = {name: labels}, choice.epochs
         progress.plan(trials.cost(1, length))
+        file = folder / f"{digest(repr(best), name, length)}.resume"
+        options["unfinished"] = file
         model = train(backbone, [spec], [best], store, targets, length, **options)
         progress.close()
     if kind != "regression":

@@ -13,6 +13,7 @@ from keras_memvit.recipes.curves import curves_of
 from keras_memvit.recipes.curves import predict_store
 from keras_memvit.recipes.digest import digest
 from keras_memvit.recipes.prune import prune
+from keras_memvit.recipes.resume import resume
 from keras_memvit.recipes.scoring import SCORING
 from keras_memvit.training.schedules import adamw_optimizer
 
@@ -29,10 +30,13 @@ def train(
     epochs,
     seed,
     progress,
+    unfinished=None,
     callbacks=(),
     **options,
 ):
     """Trains tasks from one store, each as if alone, and prunes those that it must.
+
+    Killed and called again, it goes on after the last whole epoch.
 
     Args:
         backbone: a `ViTBackbone`.
@@ -43,11 +47,13 @@ def train(
         epochs: int.
         seed: int, of every task's initial values.
         progress: `Progress`.
+        unfinished: file that keeps a training which was killed; None: it begins anew.
         callbacks: optional list, of `fit`.
         **options: of `fit`.
 
     Returns:
-        A `MemoryViT`; its `history` has the losses by epoch, before any pruning.
+        A `MemoryViT`; its `history` has the losses by epoch, before any pruning, and
+        since it was last killed.
     """
     model = build(backbone, specs)
     rates = {}
@@ -59,10 +65,11 @@ def train(
         rates[spec.name] = groups
     optimizer = adamw_optimizer(1.0, weight_decay=candidates[0].weight_decay)
     model.compile(optimizer, metrics=[], learning_rate_multipliers=rates)
+    kept = [] if unfinished is None else [resume(unfinished)]
     model.fit(
         store.with_labels(labels).drop_remainder(),
         epochs=epochs,
-        callbacks=[progress.callback(step_cost(len(specs))), *callbacks],
+        callbacks=[progress.callback(step_cost(len(specs))), *callbacks, *kept],
         verbose=0,
         **options,
     )
@@ -76,12 +83,18 @@ def train(
                 candidate.budget,
                 own,
                 epochs=min(epochs, PRUNING_EPOCHS),
-                learning_rate=candidate.learning_rate * candidate.head_rate,
+                learning_rate=pruning_rate(candidate),
                 seed=seed,
                 **options,
             )
     model.history = history
     return model
+
+
+def pruning_rate(candidate):
+    """The head's rate where dropped parts take a share of the head with them."""
+    of_head = candidate.readout.parts_are_features
+    return candidate.learning_rate * (candidate.head_rate if of_head else 1.0)
 
 
 def step_cost(num_tasks):
@@ -193,6 +206,7 @@ class Trials:
                 self.num_classes,
                 self.kind,
                 epochs=epochs,
+                unfinished=file.with_suffix(".resume"),
                 **self.options,
             )
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ def task_card(result):
         ("Classes", f"{len(result.class_names)}"),
         ("Chosen", _chosen(result)),
         ("Readout", spec.readout.name),
+        *([("Adapter", _adapter(spec))] if spec.adapter else []),
         ("Memory tokens a layer", f"{spec.num_memory_tokens}"),
         ("Parameters", f"{parameters:,} ({parameters / total:.2%} of the backbone)"),
         ("Trained on", f"{result.num_images:,} images"),
@@ -32,6 +33,11 @@ def task_card(result):
         ("Made with", f"keras_memvit {__version__}"),
     ]
     return rows
+
+
+def _adapter(spec):
+    rank = "" if spec.adapter_rank is None else f", rank {spec.adapter_rank}"
+    return f"{spec.adapter}{rank}"
 
 
 def _chosen(result):
