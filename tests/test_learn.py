@@ -124,7 +124,7 @@ def test_a_candidate_may_have_an_adapter(quickly):
 @pytest.mark.backend_free
 def test_epochs_follow_the_number_of_images():
     numbers = (30, 640, 1000, 2000, 10**6)
-    assert [epochs_of(n, 32) for n in numbers] == [20, 20, 19, 10, 8]
+    assert [epochs_of(n, 32) for n in numbers] == [30, 30, 19, 10, 8]
     assert epochs_of(2000, 64) == 19
 
 

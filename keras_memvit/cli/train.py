@@ -32,7 +32,7 @@ Budget = Annotated[
     typer.Option(help="Seconds (600), or the most a task file may take (200kB)."),
 ]
 Epochs = Annotated[
-    int | None, typer.Option(min=1, help="Of all candidates; 8 to 20 without it.")
+    int | None, typer.Option(min=1, help="Of all candidates; 8 to 30 without it.")
 ]
 
 

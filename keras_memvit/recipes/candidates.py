@@ -86,7 +86,7 @@ AUTO = (
     RIDGE,
     FIXED,
     Candidate(Deep(4), 5, 3e-3, 0.1, head_rate=0.3),
-    Candidate("side", 5, 2e-3, 0.1, head_rate=0.3, adapter="lora"),
+    Candidate("side", 5, 3e-3, 0.1, head_rate=0.3, adapter="lora"),
     Candidate("class_token", 5, 1e-2, 0.1),
 )
 

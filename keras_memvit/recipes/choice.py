@@ -9,7 +9,7 @@ from keras_memvit.recipes.evidence import Evidence
 from keras_memvit.recipes.evidence import evidence_of
 
 STEPS = 600  # after which longer training gained little
-LEAST_EPOCHS, MOST_EPOCHS = 8, 20
+LEAST_EPOCHS, MOST_EPOCHS = 8, 30
 FIRST_EPOCHS = 5  # decide between learning rates, not between readouts
 
 

@@ -97,7 +97,7 @@ def learn(
         seed: int. Decides hold-out, order and initial values.
         image_size: int or `(height, width)`. Defaults to the backbone's.
         epochs: int, over the store. Defaults to as many as make about 600 steps over
-            all images by 32, but at least 8 and at most 20.
+            all images by 32, but at least 8 and at most 30.
         cache: folder of stores and finished candidates; by default
             `$KERAS_MEMVIT_CACHE`, else `~/.cache/keras_memvit`.
         report: whether to check the images (`data.check`) and to write
