@@ -237,6 +237,9 @@ def test_what_would_take_longer_halved_is_not():
     trials = Ranked(candidates)
     try_all(trials, [RIDGE, *candidates], 12, float("inf"), Progress(0))
     assert trials.runs == [(candidates, 12)]
+    trials = Ranked(AUTO[1:])  # here it would save a twelfth
+    try_all(trials, AUTO, 30, float("inf"), Progress(0))
+    assert trials.runs == [(list(AUTO[1:]), 30)]
 
 
 @pytest.mark.backend_free
