@@ -29,7 +29,9 @@ def compare(
     output: Output = pathlib.Path("compare_output"),
     image_size: ImageSize = None,
     seeds: Annotated[int, typer.Option(min=1)] = 3,
-    epochs: Annotated[int, typer.Option(min=1)] = 12,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="12, or `learn`'s own, without it.")
+    ] = None,
     debug: console.Debug = False,
 ) -> None:
     """Measure readouts beside a head and LoRA on your images.

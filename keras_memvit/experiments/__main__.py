@@ -71,7 +71,7 @@ def _common(parser, epochs):
 
 
 def _table2(parser):
-    _common(parser, epochs=12)
+    _common(parser, epochs=None)
     parser.set_defaults(finish=_finish_table2)
     parser.add_argument(
         "--regimes",
@@ -106,6 +106,8 @@ def _finish_table2(args):
     if args.smoke:
         args.cells, args.learning_rates = [1, 2], [0.03, 0.1]
         args.seeds, args.image_seeds, args.epochs = 2, 1, 8
+    args.learn_epochs = args.epochs  # None: as many as `learn` finds right
+    args.epochs = args.epochs or 12
     args.regimes = [
         (name, (cells or args.cells) if name in WITH_CELLS else [0])
         for name, cells in args.regimes

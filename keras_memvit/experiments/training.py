@@ -145,7 +145,7 @@ def train_learned(backbone, splits, seed, output, args):
         name="task",
         budget={"candidates": 2} if args.smoke else None,
         seed=seed,
-        epochs=args.epochs if args.smoke else None,
+        epochs=args.learn_epochs,
         cache=output / "learn",
         report=False,
         verbose=0,

@@ -1,5 +1,7 @@
 """How candidates did, epoch by epoch."""
 
+import math
+
 import keras
 import numpy as np
 
@@ -39,20 +41,29 @@ def predict_store(model, store):
     return model.predict(store, batch_size=batch_size, verbose=0)
 
 
-def curves_of(history, judge, num_candidates, num_folds):
+def curves_of(history, judge, num_candidates, num_folds, epochs):
     """One dict a candidate, training losses as the mean of its folds.
+
+    Where a training was killed and went on, NaN stands for the epochs before.
 
     Args:
         history: dict, of `fit` over tasks named `c<candidate>-<fold>`.
         judge: `Judge`.
         num_candidates, num_folds: ints.
+        epochs: int, that it was trained in all.
     """
     alone = num_candidates * num_folds == 1
     found = []
     for i in range(num_candidates):
         names = [f"c{i}-{fold}" for fold in range(num_folds)]
         keys = ["loss" if alone else f"{name}_loss" for name in names]
-        losses = [history.get(key, []) for key in keys]  # none: killed at the very end
+        losses = [history.get(key, []) for key in keys]
         curve = {"loss": [float(loss) for loss in np.mean(losses, axis=0)]}
-        found.append(curve | judge.found.get(names[0], {}))
+        curve |= judge.found.get(names[0], {})
+        found.append(
+            {
+                name: [math.nan] * (epochs - len(values)) + values
+                for name, values in curve.items()
+            }
+        )
     return found

@@ -186,8 +186,7 @@ def learn(
     else:
         targets, length = {name: labels}, choice.epochs
         progress.plan(trials.cost(1, length))
-        file = folder / f"{digest(repr(best), name, length)}.resume"
-        options["unfinished"] = file
+        options["unfinished"] = folder / f"{digest(repr(best), name, length)}.resume"
         model = train(backbone, [spec], [best], store, targets, length, **options)
         progress.close()
     if kind != "regression":

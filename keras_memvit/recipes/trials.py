@@ -103,7 +103,7 @@ def step_cost(num_tasks):
 
 
 def held_out_logits(
-    backbone, candidates, store, labels, folds, num_classes, kind, **options
+    backbone, candidates, store, labels, folds, num_classes, kind, epochs, **options
 ):
     """Every candidate's logits of the judged rows, by tasks that did not see them.
 
@@ -115,6 +115,7 @@ def held_out_logits(
         folds: `Folds`.
         num_classes: int.
         kind: str, of the task.
+        epochs: int.
         **options: of `train`.
 
     Returns:
@@ -137,6 +138,7 @@ def held_out_logits(
         repeated,
         store.subset(folds.trained),
         targets,
+        epochs,
         callbacks=[judge] if folds.count == 1 else [],
         **options,
     )
@@ -146,7 +148,8 @@ def held_out_logits(
         for fold in range(folds.count):
             mine = folds.fold[rows] == fold
             found[i, mine] = answers[f"c{i}-{fold}"][mine]
-    return found, curves_of(model.history.history, judge, len(candidates), folds.count)
+    history = model.history.history
+    return found, curves_of(history, judge, len(candidates), folds.count, epochs)
 
 
 class Trials:
