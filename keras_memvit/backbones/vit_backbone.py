@@ -236,8 +236,12 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
             base = block.base_states(x, num_queries)
             yield block, base
 
-    def stored_layers(self, states, num_queries=0):
-        """The same from stored states `(B, L, T, D)` of this backbone; no output."""
+    def stored_layers(self, states, num_queries=0, cleaned=None):
+        """The same from stored states `(B, L, T, D)` of this backbone; no output.
+
+        `cleaned`, a function of a layer's `(B, T, D)`, sees them as they are stored:
+        in half the bytes.
+        """
         *rows, width = states.shape[1:]
         if keras.backend.standardize_dtype(states.dtype) == "int8":
             width -= 4  # a token's scale
@@ -247,7 +251,9 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
                 f"{(None, *self.state_shape)}. Received: {tuple(states.shape)}"
             )
         for i, block in enumerate(self.blocks):
-            normed = keras.ops.cast(as_floats(states[:, i]), self.tokens_dtype)
+            normed = as_floats(states[:, i])
+            normed = normed if cleaned is None else cleaned(normed)
+            normed = keras.ops.cast(normed, self.tokens_dtype)
             yield block, BaseStates(block, normed, num_queries=num_queries)
 
     @property

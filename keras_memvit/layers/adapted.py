@@ -8,6 +8,8 @@ of a layer; the places are `"norm1"`, `"query"`, `"key"`, `"value"`, `"output"`,
 import numpy as np
 from keras import ops
 
+from keras_memvit.layers.reshape import reshape
+
 
 def adapted(adapters, place, y, x=None):
     """What a place gives with its adapters.
@@ -47,10 +49,12 @@ class AdaptedBase:
 
     def _key(self, part, query):
         """What one kind adds to the scores of its tasks: `(B, H, g, T)` or None."""
-        query = ops.take(query, part.rows, axis=1)
+        bias = part.bias("key")
+        if bias is None and not part.changes("key"):
+            return None
+        query = part.of(query, 1)
         attention = self.base.attention
         alone = _heads_apart(query)  # (B, g, H, H d)
-        bias = part.bias("key")
         if attention.rotary is not None and part.changes("key"):
             return self._turned_key(part, query, bias)
         back = part.back("key", alone)
@@ -71,54 +75,56 @@ class AdaptedBase:
         if bias is not None:
             keys = keys + bias[:, None]
         tokens = normed.shape[1]
-        keys = ops.reshape(keys, (-1, tokens, heads, width))
+        keys = reshape(keys, (-1, tokens, heads, width))
         keys = self.base.attention.rotate(keys)
-        keys = ops.reshape(keys, (-1, count, tokens, heads, width))
+        keys = reshape(keys, (-1, count, tokens, heads, width))
         return ops.einsum("bghd,bgthd->bhgt", query, keys)
 
     def mean(self, weights):
         """Weighted means of the values: `(B, H, G, T)` -> `(B, G, H, d)`."""
-        mean = self.base.mean(weights)
+        tokens = None
+        if any(part.changes("value") for part in self.adapters.parts):
+            tokens = per_example(weights, self.base.normed)  # (B, H, G, D)
+        mean = self.base.mean(weights, tokens)
         scaled = self.adapters.scaled("value", _flat(mean))
         mean = _by_head(scaled, mean)
-        return self.adapters.added(mean, 1, lambda part: self._value(part, weights))
+        return self.adapters.added(
+            mean, 1, lambda part: self._value(part, weights, tokens)
+        )
 
-    def _value(self, part, weights):
+    def _value(self, part, weights, tokens):
         """What one kind adds to the means of its tasks: `(B, g, H, d)` or None."""
         if not part.changes("value"):
             return None
-        weights = ops.take(weights, part.rows, axis=2)  # (B, H, g, T)
-        x = per_example(weights, self.base.normed)  # (B, H, g, D)
-        value = part.delta("value", ops.transpose(x, (0, 2, 1, 3)))
+        x = ops.transpose(part.of(tokens, 2), (0, 2, 1, 3))  # (B, g, H, D)
         heads = self.base.attention.num_heads
-        total = ops.transpose(ops.sum(weights, -1, keepdims=True), (0, 2, 1, 3))
+        value = part.delta_by_head("value", x, heads)
         if (bias := part.bias("value")) is not None:
-            value = value + total * bias[:, None]
-        count, width = value.shape[1], value.shape[-1] // heads
-        value = ops.reshape(value, (-1, count, heads, heads, width))
-        own = np.eye(heads, dtype="float32")[..., None]  # each head its own part
-        return ops.sum(value * ops.cast(own, value.dtype), axis=3)
+            weights = part.of(weights, 2)  # (B, H, g, T)
+            total = ops.transpose(ops.sum(weights, -1, keepdims=True), (0, 2, 1, 3))
+            value = value + total * reshape(bias, (-1, *value.shape[2:]))
+        return value
 
 
 def per_example(a, b):
     """(B, H, G, i), (B, i, j) -> (B, H, G, j), one matmul per example."""
     heads, group, inner = a.shape[1:]
-    flat = ops.matmul(ops.reshape(a, (-1, heads * group, inner)), b)
-    return ops.reshape(flat, (-1, heads, group, b.shape[-1]))
+    flat = ops.matmul(reshape(a, (-1, heads * group, inner)), b)
+    return reshape(flat, (-1, heads, group, b.shape[-1]))
 
 
 def _flat(x):
     """(B, G, H, d) -> (B, G, H d)."""
-    return ops.reshape(x, (-1, x.shape[1], x.shape[2] * x.shape[3]))
+    return reshape(x, (-1, x.shape[1], x.shape[2] * x.shape[3]))
 
 
 def _by_head(x, like):
     """(B, G, H d) -> (B, G, H, d)."""
-    return ops.reshape(x, (-1, *like.shape[1:]))
+    return reshape(x, (-1, *like.shape[1:]))
 
 
 def _heads_apart(query):
     """(B, G, H, d) -> (B, G, H, H d): each head in its place, zeros elsewhere."""
     count, heads, width = query.shape[1:]
     own = ops.cast(np.eye(heads, dtype="float32")[..., None], query.dtype)
-    return ops.reshape(query[:, :, :, None] * own, (-1, count, heads, heads * width))
+    return reshape(query[:, :, :, None] * own, (-1, count, heads, heads * width))

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_memvit.layers.adapted import per_example
+from keras_memvit.layers.reshape import reshape
 
 
 class BaseStates:
@@ -33,8 +34,13 @@ class BaseStates:
         self.value = value
         self._output = None
         # With few queries, projecting them back costs less than keeping the base
-        # keys and values for the gradient. One form for all: both would stay alive.
-        few = 2 * num_queries * self.attention.num_heads <= normed.shape[1]
+        # keys and values for the gradient; of a store, where nobody else makes
+        # these, less than making them. One form for all: both would stay alive.
+        heads, (tokens, width) = self.attention.num_heads, normed.shape[1:]
+        if x is None:
+            few = 2 * num_queries * (width + heads * tokens) <= tokens * width
+        else:
+            few = 2 * num_queries * heads <= tokens
         # Of a quantised projection both forms differ by more than rounding: one then,
         # however many tasks there are.
         whole = getattr(block.attention.key, "quantization_mode", None) is None
@@ -67,10 +73,15 @@ class BaseStates:
         equation = "rhd,bthd->bhrt" if shared else "bghd,bthd->bhgt"
         return ops.einsum(equation, query, self._key())
 
-    def mean(self, weights):
-        """Weighted means of the values: `(B, H, G, T)` -> `(B, G, H, d)`."""
+    def mean(self, weights, tokens=None):
+        """Weighted means of the values: `(B, H, G, T)` -> `(B, G, H, d)`.
+
+        Args:
+            weights: as above.
+            tokens: the same means of the tokens, `(B, H, G, D)`, where known.
+        """
         if self.projects_queries_back:
-            return self._mean_projected(weights)
+            return self._mean_projected(weights, tokens)
         return ops.einsum("bhgt,bthd->bghd", weights, self.project()[1])
 
     # `q (x W_k + b)ᵀ = (q W_kᵀ) xᵀ + q bᵀ` and `w (x W_v + b) = (w x) W_v + w 1 b`: a
@@ -87,16 +98,16 @@ class BaseStates:
     def _shared_back(self, query):
         tokens, width = self.normed.shape[1:]
         back = ops.einsum("rhd,Dhd->hrD", query, self._kernel("key"))
-        flat = ops.matmul(self.normed, ops.transpose(ops.reshape(back, (-1, width))))
-        flat = ops.reshape(flat, (-1, tokens, *back.shape[:2]))  # (B, T, H, R)
+        flat = ops.matmul(self.normed, ops.transpose(reshape(back, (-1, width))))
+        flat = reshape(flat, (-1, tokens, *back.shape[:2]))  # (B, T, H, R)
         scores = ops.transpose(flat, (0, 2, 3, 1))
         if self.attention.key.use_bias:
             bias = ops.einsum("rhd,hd->hr", query, self._bias("key"))
             scores += ops.expand_dims(bias, -1)
         return scores
 
-    def _mean_projected(self, weights):
-        mean = per_example(weights, self.normed)  # (B, H, G, D)
+    def _mean_projected(self, weights, tokens=None):
+        mean = per_example(weights, self.normed) if tokens is None else tokens
         mean = ops.einsum("bhgD,Dhd->bghd", mean, self._kernel("value"))
         if self.attention.value.use_bias:
             total = ops.transpose(ops.sum(weights, -1, keepdims=True), (0, 2, 1, 3))
@@ -108,13 +119,13 @@ class BaseStates:
         attention = self.attention
         kernel = getattr(attention, projection).kernel
         kernel = ops.cast(kernel, self.normed.dtype)
-        return ops.reshape(kernel, (-1, attention.num_heads, attention.head_dim))
+        return reshape(kernel, (-1, attention.num_heads, attention.head_dim))
 
     def _bias(self, projection):
         attention = self.attention
         bias = getattr(attention, projection).bias
         bias = ops.cast(bias, self.normed.dtype)
-        return ops.reshape(bias, (attention.num_heads, attention.head_dim))
+        return reshape(bias, (attention.num_heads, attention.head_dim))
 
 
 def as_floats(states):

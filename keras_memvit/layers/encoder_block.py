@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_memvit.layers.adapted import adapted
 from keras_memvit.layers.base_states import BaseStates
+from keras_memvit.layers.layer_norm import LayerNorm
 from keras_memvit.layers.masked_mha import MaskedMHA
 from keras_memvit.layers.mlp import MLP
 
@@ -93,7 +94,7 @@ class EncoderBlock(keras.layers.Layer):
         )
 
     def _norm(self, name):
-        return keras.layers.LayerNormalization(
+        return LayerNorm(
             epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
         )
 
@@ -135,9 +136,6 @@ class EncoderBlock(keras.layers.Layer):
 
     def advance(self, x, attended, adapters=None):
         """Tokens (B, T, D) of either stream and what they attended to -> (B, T, D)."""
-        if adapters is None:
-            x = self.add_attended(x, attended)
-            return self.add_mlp(x, self.mlp(self.norm2(x)))
         x = self.add_attended(x, adapted(adapters, "attended", attended))
         normed = adapted(adapters, "norm2", self.norm2(x))
         y = self.mlp.adapted(normed, adapters)

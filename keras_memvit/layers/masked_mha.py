@@ -11,6 +11,7 @@ from keras_memvit.layers.adapted import adapted
 from keras_memvit.layers.dot_product_attention import dot_product_attention
 from keras_memvit.layers.drawn import drawn
 from keras_memvit.layers.matmul import Dense
+from keras_memvit.layers.reshape import reshape
 from keras_memvit.layers.rotary import RotaryPositions
 from keras_memvit.layers.task_attention import attend_groups
 from keras_memvit.layers.task_attention import base_of_group
@@ -173,7 +174,7 @@ class MaskedMHA(keras.layers.Layer):
         query = self._task_query(class_tokens, adapters)
         own = self.project(class_tokens)
         found = attend_groups(query, own, base, memory, layout, adapters, gates)
-        found = ops.reshape(found, (-1, found.shape[1], self.num_heads * self.head_dim))
+        found = reshape(found, (-1, found.shape[1], self.num_heads * self.head_dim))
         return adapted(adapters, "output", self.output_projection(found), found)
 
     def task_weights(
@@ -207,12 +208,12 @@ class MaskedMHA(keras.layers.Layer):
     def split_heads(self, x):
         """(..., H * d) -> (..., H, d)."""
         lead = (-1, x.shape[1]) if len(x.shape) == 3 else (x.shape[0],)
-        return ops.reshape(x, (*lead, self.num_heads, self.head_dim))
+        return reshape(x, (*lead, self.num_heads, self.head_dim))
 
     def _merge(self, x):
         """(B, T, H, d) -> (B, T, D)."""
         inner_dim = self.num_heads * self.head_dim
-        return self.output_projection(ops.reshape(x, (-1, x.shape[1], inner_dim)))
+        return self.output_projection(reshape(x, (-1, x.shape[1], inner_dim)))
 
     def compute_output_shape(self, x_shape, memory_shape=None):
         return x_shape

@@ -5,6 +5,8 @@ import functools
 import keras
 from keras import ops
 
+from keras_memvit.layers.direct import is_direct
+
 
 def matmul(a, b):
     """`ops.matmul`, in bfloat16 on JAX's CPU in half the time, given AVX512-BF16.
@@ -30,6 +32,11 @@ def matmul(a, b):
 
 class Dense(keras.layers.Dense):
     """`keras.layers.Dense` by this `matmul`."""
+
+    def __call__(self, inputs, *args, **kwargs):
+        if self.built and is_direct(self, self._kernel, inputs):
+            return self.call(inputs)
+        return super().__call__(inputs, *args, **kwargs)
 
     def call(self, inputs, training=None):
         outputs = matmul(inputs, self.kernel)

@@ -1,6 +1,9 @@
 """The task stream's attention: one softmax a class token over just its own keys."""
 
+import numpy as np
 from keras import ops
+
+from keras_memvit.layers.reshape import reshape
 
 MAX_HIDDEN = 30.0  # how far a hidden score's gradient may stand above what is read
 
@@ -44,7 +47,7 @@ def group_weights(query, own_key, base, memory_key, group, layout, gate=None):
         (their class tokens).
     """
     own = of_group(own_key, group)
-    memory = ops.take(memory_key, group.memory, axis=0)
+    memory = _rows(memory_key, group.memory)
     scores = {
         "base": base.scores(query),
         "class_token": ops.transpose(
@@ -73,8 +76,10 @@ def group_weights(query, own_key, base, memory_key, group, layout, gate=None):
         gates = {name: ops.ones((count, n)) for name, n in zip(scores, sizes)} | gate
         weights = _gated_softmax(joint, ops.concatenate(list(gates.values()), axis=-1))
     weights = ops.cast(weights, query.dtype)
-    splits = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
-    return dict(zip(scores, ops.split(weights, splits, axis=-1)))
+    ends = np.cumsum(sizes)
+    return {
+        name: weights[..., end - n : end] for name, n, end in zip(scores, sizes, ends)
+    }
 
 
 def _gated_softmax(scores, gate):
@@ -109,7 +114,7 @@ def _attend_group(query, own, base, memory, group, layout, gate):
     output = base.mean(to["base"])
     own_value = of_group(own[1], group)
     output += ops.transpose(to["class_token"], (0, 2, 1, 3)) * own_value
-    value = ops.take(memory[1], group.memory, axis=0)
+    value = _rows(memory[1], group.memory)
     output += ops.einsum("bhgm,gmhd->bghd", to["memory"], value)
     if group.seen_memory.shape[1]:
         value = ops.take(_seen(memory[1], layout), group.seen_memory, axis=0)
@@ -118,6 +123,13 @@ def _attend_group(query, own, base, memory, group, layout, gate):
         value = ops.take(_seen(own[1], layout), group.seen, axis=1)
         output += ops.einsum("bhgs,bgshd->bghd", to["seen"], value)
     return output
+
+
+def _rows(x, index):
+    """Rows of memory `(M, H, d)` by `(G, m)` -> `(G, m, H, d)`."""
+    if index.size == x.shape[0] and (np.diff(index.flat) == 1).all():
+        return reshape(x, (*index.shape, *x.shape[1:]))  # all, in their order
+    return ops.take(x, index, axis=0)
 
 
 def _seen(x, layout):

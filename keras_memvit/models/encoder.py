@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_memvit.layers.dtypes import float32_variables
-from keras_memvit.layers.finite_layers import FiniteLayers
+from keras_memvit.layers.finite_images import FiniteImages
 from keras_memvit.layers.patch_embedding import require_images
 from keras_memvit.models.gated_weights import GatedWeights
 from keras_memvit.models.image_embedding import image_embedding_of
@@ -64,12 +64,12 @@ class TwoStreamEncoder(keras.layers.Layer):
     def call(self, inputs, training=None):
         states, _ = _states_or_images(inputs)
         specs, train_seen = self._plan()
-        layers, batch = self._base_layers(inputs, num_queries(specs))
-        layers = FiniteLayers(layers) if training else layers
+        finite = FiniteImages() if training else None
+        layers, batch = self._base_layers(inputs, num_queries(specs), finite)
         logits, base = self._logits(layers, specs, batch, train_seen)
         if self.classifier is not None and states is None:
             logits[BASE] = self.classifier(self.backbone.norm(base.output()))
-        return layers.nan_elsewhere(logits) if training else logits
+        return finite.nan_elsewhere(logits) if training else logits
 
     def head_features(self, inputs, name):
         """What a task's head takes of images or states, float32 `(B, F)`."""
@@ -79,13 +79,20 @@ class TwoStreamEncoder(keras.layers.Layer):
         layers, batch = self._base_layers(inputs, count)
         return run_readouts(layers, self.backbone, tasks, batch)[0][name]
 
-    def _base_layers(self, inputs, count):
-        """The base stream's layers for `count` queries, and the batch's size."""
+    def _base_layers(self, inputs, count, finite=None):
+        """The base stream's layers for `count` queries, and the batch's size.
+
+        Zeros stand for images that are not finite, where `finite` is a `FiniteImages`.
+        """
         states, images = _states_or_images(inputs)
         if states is not None:
-            return self.backbone.stored_layers(states, count), ops.shape(states)[0]
+            cleaned = None if finite is None else finite.cleaned
+            layers = self.backbone.stored_layers(states, count, cleaned)
+            return layers, ops.shape(states)[0]
         require_images(images, self.backbone.image_shape)
-        return self.backbone.base_layers(images, count), ops.shape(images)[0]
+        layers = self.backbone.base_layers(images, count)
+        layers = layers if finite is None else finite.layers(layers)
+        return layers, ops.shape(images)[0]
 
     def base_tokens(self, images):
         """The base tokens after the last norm, `(B, T, D)`, beside all tasks."""

@@ -41,7 +41,7 @@ class UnmaskedEncoder(keras.layers.Layer):
             finite = ops.all(ops.isfinite(images), axis=(1, 2, 3))
             images = ops.where(finite[:, None, None, None], images, 0)
         logits = task(self.encode(images)[:, 0])
-        if finite is not None:  # as `FiniteLayers` has it
+        if finite is not None:  # as `FiniteImages` has it
             logits = ops.where(finite[:, None], logits, float("nan"))
         return {task.spec.name: logits}
 

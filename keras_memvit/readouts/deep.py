@@ -4,6 +4,7 @@ import dataclasses
 
 from keras import ops
 
+from keras_memvit.layers.reshape import reshape
 from keras_memvit.readouts.readout import Parameter
 from keras_memvit.readouts.readout import Readout
 from keras_memvit.readouts.readout import register
@@ -75,7 +76,7 @@ class Deep(Readout):
         scores = ops.cast(base.scores(query), "float32")  # (B, H, R, T)
         weights = ops.cast(ops.softmax(scores, axis=-1), query.dtype)
         values = base.mean(weights)  # (B, R, H, d)
-        values = ops.reshape(values, (-1, *queries.shape[1:]))  # (B, R, D)
+        values = reshape(values, (-1, *queries.shape[1:]))  # (B, R, D)
         return queries, (*found, values)
 
     def features(self, tasks, backbone, state):
@@ -94,4 +95,4 @@ def _standardised(rows):
     rows = ops.cast(rows, "float32")
     mean, variance = ops.moments(rows, axes=-1, keepdims=True)
     rows = (rows - mean) * ops.rsqrt(variance + 1e-6)
-    return ops.reshape(rows, (-1, rows.shape[1] * rows.shape[2]))
+    return reshape(rows, (-1, rows.shape[1] * rows.shape[2]))

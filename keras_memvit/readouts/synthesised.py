@@ -4,6 +4,7 @@ import dataclasses
 
 from keras import ops
 
+from keras_memvit.layers.reshape import reshape
 from keras_memvit.readouts.readout import Parameter
 from keras_memvit.readouts.readout import Readout
 from keras_memvit.readouts.readout import register
@@ -107,13 +108,13 @@ class Synthesised(Readout):
         count, queries, width = p.shape[1:]  # (B, K, n, D)
         p = p + _low_rank(p, w["synthesis/down"][:, layer], w["synthesis/up"][:, layer])
         # Through the frozen block in the precision of its tokens.
-        p = ops.reshape(ops.cast(p, base.normed.dtype), (-1, count * queries, width))
+        p = reshape(ops.cast(p, base.normed.dtype), (-1, count * queries, width))
         read = block.attention.read(block.norm1(p), base)
         h = block.add_attended(0.0, read)
         m = block.add_mlp(0.0, block.mlp(block.norm2(p + h)))
 
         def mean(x):
-            x = ops.reshape(ops.cast(x, "float32"), (-1, count, queries, width))
+            x = reshape(ops.cast(x, "float32"), (-1, count, queries, width))
             return ops.mean(x, axis=2)  # (B, K, D)
 
         rows = (mean(p + h + m), mean(h), mean(m))

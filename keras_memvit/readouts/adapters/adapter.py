@@ -1,6 +1,10 @@
 """What an adapter is."""
 
+import numpy as np
+from keras import ops
+
 from keras_memvit.layers.mlp import GATES
+from keras_memvit.layers.reshape import reshape
 
 PREFIX = "adapter/"
 
@@ -24,6 +28,22 @@ class Adapter:
     def delta(self, w, place, x):
         """`(B, K, n, V)` -> `(B, K, n, W)`, or None."""
         return None
+
+    def delta_by_head(self, w, place, x, heads):
+        """`delta` of a row for each head, of which it takes its own part alone.
+
+        Args:
+            x: `(B, K, H, V)`.
+            heads: int `H`.
+
+        Returns:
+            A tensor of shape `(B, K, H, W / H)`.
+        """
+        y = self.delta(w, place, x)
+        count, width = y.shape[1], y.shape[-1] // heads
+        y = reshape(y, (-1, count, heads, heads, width))
+        own = np.eye(heads, dtype="float32")[..., None]
+        return ops.sum(y * ops.cast(own, y.dtype), axis=3)
 
     def back(self, w, place, y):
         """The transposed `delta`, of a place where it is linear."""

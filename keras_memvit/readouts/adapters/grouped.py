@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_memvit.layers.reshape import reshape
 from keras_memvit.readouts.adapters.adapter import Adapter
 from keras_memvit.readouts.adapters.adapter import sizes
 
@@ -42,16 +43,16 @@ class Grouped(Adapter):
             return None
         groups, inner, outer = kernel.shape[1:]
         x = _transposed(x, groups, inner)  # the shuffle
-        x = ops.reshape(x, (-1, *x.shape[1:3], groups, inner))
+        x = reshape(x, (-1, *x.shape[1:3], groups, inner))
         y = ops.einsum("bkngm,kgmo->bkngo", x, kernel)
-        return ops.reshape(y, (-1, *y.shape[1:3], groups * outer))
+        return reshape(y, (-1, *y.shape[1:3], groups * outer))
 
     def back(self, w, place, y):
         kernel = w[f"{place}/kernel"]
         groups, inner, outer = kernel.shape[1:]
-        y = ops.reshape(y, (-1, *y.shape[1:3], groups, outer))
+        y = reshape(y, (-1, *y.shape[1:3], groups, outer))
         x = ops.einsum("bkngo,kgmo->bkngm", y, kernel)
-        x = ops.reshape(x, (-1, *x.shape[1:3], groups * inner))
+        x = reshape(x, (-1, *x.shape[1:3], groups * inner))
         return _transposed(x, inner, groups)
 
     def bias(self, w, place):
@@ -61,5 +62,5 @@ class Grouped(Adapter):
 def _transposed(x, rows, columns):
     """Channels `(rows, columns)` -> `(columns, rows)`: (B, K, n, C) -> (B, K, n, C)."""
     count, tokens, width = x.shape[1:]
-    x = ops.reshape(x, (-1, count, tokens, rows, columns))
-    return ops.reshape(ops.transpose(x, (0, 1, 2, 4, 3)), (-1, count, tokens, width))
+    x = reshape(x, (-1, count, tokens, rows, columns))
+    return reshape(ops.transpose(x, (0, 1, 2, 4, 3)), (-1, count, tokens, width))

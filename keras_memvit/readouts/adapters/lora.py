@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_memvit.layers.reshape import reshape
 from keras_memvit.readouts.adapters.adapter import Adapter
 from keras_memvit.readouts.adapters.adapter import sizes
 
@@ -30,3 +31,9 @@ class LoRA(Adapter):
             return None
         x = ops.einsum("bkni,kir->bknr", x, w[f"{place}/down"])
         return ops.einsum("bknr,kro->bkno", x, w[f"{place}/up"])
+
+    def delta_by_head(self, w, place, x, heads):
+        x = ops.einsum("bkhi,kir->bkhr", x, w[f"{place}/down"])
+        up = w[f"{place}/up"]
+        up = reshape(up, (*up.shape[:2], heads, up.shape[2] // heads))
+        return ops.einsum("bkhr,krhd->bkhd", x, up)

@@ -68,19 +68,18 @@ class TaskAdapters:
         self.groups = []
         for (prefix, kind, _), rows in groups.items():
             own = [adapter_weights(tasks[row], prefix) for row in rows]
-            stacked = {
-                name.removeprefix(prefix): ops.cast(
-                    ops.stack([weights[name] for weights in own]), dtype
-                )
-                for name in own[0]
-            }  # (K, L, ...)
-            self.groups.append((kind, np.array(rows), stacked))
+            layers = {}  # by name, a list of (K, ...)
+            for name in own[0]:
+                joint = ops.stack([weights[name] for weights in own], axis=1)
+                joint = ops.cast(joint, dtype)  # (L, K, ...)
+                layers[name.removeprefix(prefix)] = ops.unstack(joint, axis=0)
+            self.groups.append((kind, np.array(rows), layers))
 
     def at(self, layer):
         """The `LayerAdapters` of one layer; None where no task has any."""
         parts = [
-            Part(kind, rows, {name: w[:, layer] for name, w in weights.items()})
-            for kind, rows, weights in self.groups
+            Part(kind, rows, {n: w[layer] for n, w in layers.items()}, self.count)
+            for kind, rows, layers in self.groups
         ]
         return LayerAdapters(parts, self.count) if parts else None
 
@@ -93,17 +92,31 @@ class Part:
         kind: the `Adapter`.
         rows: positions of the tasks.
         weights: dict of tensors, tasks first.
+        count: int, how many tasks the layer has in all.
     """
 
     kind: Any
     rows: np.ndarray
     weights: dict
+    count: int
+
+    @property
+    def is_all(self):
+        """Whether these are all tasks, in their order."""
+        return np.array_equal(self.rows, np.arange(self.count))
+
+    def of(self, x, axis):
+        """These tasks' part of what all have, tasks along an axis."""
+        return x if self.is_all else ops.take(x, self.rows, axis=axis)
 
     def scale(self, place):
         return self.kind.scale(self.weights, place)
 
     def delta(self, place, x):
         return self.kind.delta(self.weights, place, x)
+
+    def delta_by_head(self, place, x, heads):
+        return self.kind.delta_by_head(self.weights, place, x, heads)
 
     def back(self, place, y):
         return self.kind.back(self.weights, place, y) if self.changes(place) else None
@@ -143,7 +156,7 @@ class LayerAdapters:
                 weights = {
                     name: ops.take(w, kept, axis=0) for name, w in part.weights.items()
                 }
-                parts.append(Part(part.kind, rows, weights))
+                parts.append(Part(part.kind, rows, weights, len(place)))
         return LayerAdapters(parts, len(place))
 
     def of_memory(self, owners):
@@ -161,7 +174,7 @@ class LayerAdapters:
                 weights = {
                     name: ops.take(w, kept, axis=0) for name, w in part.weights.items()
                 }
-                parts.append(Part(part.kind, rows, weights))
+                parts.append(Part(part.kind, rows, weights, len(owners)))
         return LayerAdapters(parts, len(owners)) if parts else None
 
     def base(self, base):
@@ -178,7 +191,7 @@ class LayerAdapters:
         y = self.scaled(place, y)
 
         def change(part):
-            delta = part.delta(place, ops.take(x, part.rows, axis=1)[:, :, None])
+            delta = part.delta(place, part.of(x, 1)[:, :, None])
             bias = part.bias(place)
             if delta is None:
                 return None if bias is None else bias[None]
@@ -192,7 +205,7 @@ class LayerAdapters:
             scale = part.scale(place)
             if scale is not None:
                 rest = ops.ones((1, scale.shape[1]), scale.dtype)
-                y = y * _spread(scale, rest, part.rows, self.count, 0)
+                y = y * _spread(scale, rest, part, 0)
         return y
 
     def added(self, y, axis, change):
@@ -202,15 +215,15 @@ class LayerAdapters:
             if delta is not None:
                 delta = ops.cast(delta, y.dtype)
                 first = [slice(None)] * axis + [slice(1)]
-                rest = ops.zeros_like(delta[tuple(first)])
-                y = y + _spread(delta, rest, part.rows, self.count, axis)
+                rest = None if part.is_all else ops.zeros_like(delta[tuple(first)])
+                y = y + _spread(delta, rest, part, axis)
         return y
 
 
-def _spread(values, rest, rows, count, axis):
+def _spread(values, rest, part, axis):
     """Rows of some tasks in the places of all, the others' as `rest` says."""
-    if len(rows) == count and (rows == np.arange(count)).all():
+    if part.is_all:
         return values
-    index = np.zeros(count, "int32")
-    index[rows] = 1 + np.arange(len(rows))
+    index = np.zeros(part.count, "int32")
+    index[part.rows] = 1 + np.arange(len(part.rows))
     return ops.take(ops.concatenate([rest, values], axis=axis), index, axis=axis)
