@@ -3,13 +3,18 @@
 import time
 
 import pytest
+from conftest import make_backbone
 
 from keras_memvit.recipes import Candidate
 from keras_memvit.recipes.candidates import AUTO
+from keras_memvit.recipes.candidates import MEMORY
 from keras_memvit.recipes.candidates import RIDGE
+from keras_memvit.recipes.candidates import parse_candidates
+from keras_memvit.recipes.choice import batch_size_of
 from keras_memvit.recipes.choice import epochs_of
 from keras_memvit.recipes.choice import try_all
 from keras_memvit.recipes.progress import Progress
+from keras_memvit.recipes.trials import step_cost
 
 pytestmark = pytest.mark.backend_free
 
@@ -21,7 +26,7 @@ class Ranked:
         self.worst_first, self.done, self.runs = worst_first, [], []
 
     def cost(self, num_candidates, epochs):
-        return num_candidates * epochs
+        return step_cost(num_candidates) * epochs
 
     def run(self, candidates, epochs):
         self.runs.append((list(candidates), epochs))
@@ -69,5 +74,11 @@ def test_one_rate_a_readout_is_trained_once():
 
 def test_epochs_follow_the_number_of_images():
     numbers = (30, 640, 1000, 2000, 10**6)
-    assert [epochs_of(n, 32) for n in numbers] == [30, 30, 19, 10, 8]
-    assert epochs_of(2000, 64) == 19
+    assert [epochs_of(n) for n in numbers] == [30, 30, 19, 10, 8]
+    assert [batch_size_of(n) for n in numbers] == [32, 64, 64, 64, 64]
+
+
+def test_memory_is_tried_where_the_file_must_be_small():
+    backbone = make_backbone()
+    assert MEMORY not in parse_candidates("auto", backbone, 10, {})
+    assert MEMORY in parse_candidates("auto", backbone, 10, {"bytes": 10**6})

@@ -17,7 +17,7 @@ from keras_memvit.tasks.layout import layouts_of
 @dataclasses.dataclass(frozen=True)
 class _State:
     tokens: object  # (B, K, D)
-    memory: object  # (L, M, D), or folded: keys and values, (L, M, H, d) each
+    memory: object  # a list of (M, D), or folded: keys and values, (L, M, H, d) each
     layouts: tuple  # one a layer
     adapters: TaskAdapters
     gates: ReadGates
@@ -73,6 +73,7 @@ class ClassToken(Readout):
         if "memory" in tasks[0].weights:
             tokens = first_tokens(tokens, backbone)
             memory = ops.cast(_joined(tasks, "memory"), dtype)
+            memory = list(ops.unstack(memory, axis=0))
         else:
             memory = (_joined(tasks, "memory_key"), _joined(tasks, "memory_value"))
         tokens = ops.repeat(ops.cast(tokens, dtype)[None], batch, axis=0)

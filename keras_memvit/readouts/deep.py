@@ -4,6 +4,7 @@ import dataclasses
 
 from keras import ops
 
+from keras_memvit.layers.layer_norm import normalised
 from keras_memvit.layers.reshape import reshape
 from keras_memvit.readouts.readout import Parameter
 from keras_memvit.readouts.readout import Readout
@@ -68,7 +69,8 @@ class Deep(Readout):
     def start(self, tasks, backbone, batch):
         queries = [task.weights["queries"] for task in tasks]
         queries = queries[0] if len(tasks) == 1 else ops.concatenate(queries, axis=1)
-        return ops.cast(queries, backbone.tokens_dtype), ()  # (L, R, D)
+        queries = ops.cast(queries, backbone.tokens_dtype)  # (L, R, D)
+        return ops.unstack(queries, axis=0), ()
 
     def step(self, tasks, layer, block, base, state):
         queries, found = state
@@ -76,7 +78,7 @@ class Deep(Readout):
         scores = ops.cast(base.scores(query), "float32")  # (B, H, R, T)
         weights = ops.cast(ops.softmax(scores, axis=-1), query.dtype)
         values = base.mean(weights)  # (B, R, H, d)
-        values = reshape(values, (-1, *queries.shape[1:]))  # (B, R, D)
+        values = reshape(values, (-1, *queries[layer].shape))  # (B, R, D)
         return queries, (*found, values)
 
     def features(self, tasks, backbone, state):
@@ -92,7 +94,5 @@ class Deep(Readout):
 
 def _standardised(rows):
     """(B, n, D) -> float32 (B, n D), each row with zero mean and unit variance."""
-    rows = ops.cast(rows, "float32")
-    mean, variance = ops.moments(rows, axes=-1, keepdims=True)
-    rows = (rows - mean) * ops.rsqrt(variance + 1e-6)
+    rows = normalised(ops.cast(rows, "float32"))
     return reshape(rows, (-1, rows.shape[1] * rows.shape[2]))

@@ -4,13 +4,12 @@ import dataclasses
 
 from keras import ops
 
+from keras_memvit.layers.layer_norm import normalised
 from keras_memvit.layers.reshape import reshape
 from keras_memvit.readouts.readout import Parameter
 from keras_memvit.readouts.readout import Readout
 from keras_memvit.readouts.readout import register
 from keras_memvit.readouts.readout import require_count
-
-EPSILON = 1e-6
 
 
 @register
@@ -99,14 +98,17 @@ class Synthesised(Readout):
         weights = {
             name: ops.stack([task.weights[name] for task in tasks]) for name in names
         }  # (K, ...)
+        for name in names:
+            if name.startswith("synthesis/"):
+                weights[name] = ops.unstack(weights[name], axis=1)  # a layer each
         return _State(weights, (), ops.zeros((batch, len(tasks), backbone.hidden_dim)))
 
     def step(self, tasks, layer, block, base, state):
         w = state.weights
-        scale = 1.0 if layer == 0 else 1.0 + w["synthesis/scale"][:, layer - 1, None]
-        p = w["synthesis/queries"][:, layer] + (scale * state.found)[:, :, None]
+        scale = 1.0 if layer == 0 else 1.0 + w["synthesis/scale"][layer - 1][:, None]
+        p = w["synthesis/queries"][layer] + (scale * state.found)[:, :, None]
         count, queries, width = p.shape[1:]  # (B, K, n, D)
-        p = p + _low_rank(p, w["synthesis/down"][:, layer], w["synthesis/up"][:, layer])
+        p = p + _low_rank(p, w["synthesis/down"][layer], w["synthesis/up"][layer])
         # Through the frozen block in the precision of its tokens.
         p = reshape(ops.cast(p, base.normed.dtype), (-1, count * queries, width))
         read = block.attention.read(block.norm1(p), base)
@@ -122,18 +124,18 @@ class Synthesised(Readout):
 
     def features(self, tasks, backbone, state):
         w = state.weights
-        x = _norm(ops.stack(state.rows, axis=2))  # (B, K, 3 L, D)
+        x = normalised(ops.stack(state.rows, axis=2))  # (B, K, 3 L, D)
         x = x + _low_rank(x, w["mixer/down"], w["mixer/up"])
-        given = ops.einsum("bkd,kdi->bki", _norm(state.found), w["mixer/kernel"])
+        given = ops.einsum("bkd,kdi->bki", normalised(state.found), w["mixer/kernel"])
         weights = ops.tanh(ops.gelu(given + w["mixer/bias"], approximate=False))
         mixed = x[:, :, -3] + ops.sum(weights[..., None] * x, axis=2)
-        mixed = _norm(mixed)
+        mixed = normalised(mixed)
         return [mixed[:, k] for k in range(len(tasks))]
 
 
 @dataclasses.dataclass(frozen=True)
 class _State:
-    weights: dict  # of all tasks, tasks first
+    weights: dict  # of all tasks, tasks first; "synthesis/..." a list, one a layer
     rows: tuple  # what each layer found, (B, K, D) each
     found: object  # the last layer's tokens, (B, K, D)
 
@@ -142,9 +144,3 @@ def _low_rank(x, down, up):
     """gelu(x A) B of each task: (B, K, i, D), (K, D, r), (K, r, D) -> (B, K, i, D)."""
     hidden = ops.gelu(ops.einsum("bkid,kdr->bkir", x, down), approximate=False)
     return ops.einsum("bkir,krd->bkid", hidden, up)
-
-
-def _norm(x):
-    """Zero mean and unit variance over the last axis, without parameters."""
-    mean, variance = ops.moments(x, axes=-1, keepdims=True)
-    return (x - mean) * ops.rsqrt(variance + EPSILON)

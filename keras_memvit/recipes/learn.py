@@ -21,6 +21,7 @@ from keras_memvit.recipes.candidates import RIDGE
 from keras_memvit.recipes.candidates import Candidate
 from keras_memvit.recipes.candidates import file_bytes
 from keras_memvit.recipes.candidates import parse_candidates
+from keras_memvit.recipes.choice import batch_size_of
 from keras_memvit.recipes.choice import choose
 from keras_memvit.recipes.choice import epochs_of
 from keras_memvit.recipes.choice import take
@@ -40,7 +41,7 @@ from keras_memvit.recipes.trials import Trials
 from keras_memvit.recipes.trials import train
 from keras_memvit.states.precompute import precompute
 
-BATCH_SIZE = 32
+BATCH_SIZE = 32  # of images that are read
 
 
 def learn(
@@ -96,8 +97,8 @@ def learn(
             `"seconds"`, `"candidates"`, `"bytes"`.
         seed: int. Decides hold-out, order and initial values.
         image_size: int or `(height, width)`. Defaults to the backbone's.
-        epochs: int, over the store. Defaults to as many as make about 600 steps over
-            all images by 32, but at least 8 and at most 30.
+        epochs: int, over the store, by 64 images (by 32 of fewer than 640). Defaults
+            to as many as show about 19,200 images, but at least 8 and at most 30.
         cache: folder of stores and finished candidates; by default
             `$KERAS_MEMVIT_CACHE`, else `~/.cache/keras_memvit`.
         report: whether to check the images (`data.check`) and to write
@@ -153,15 +154,15 @@ def learn(
     progress = Progress(verbose)
     found = only_task(found, task)
     images, labels, held_out = all_examples(found)
-    epochs = epochs or epochs_of(len(labels), BATCH_SIZE)
+    epochs, batch_size = epochs or epochs_of(len(labels)), batch_size_of(len(labels))
     cache = _cache(cache)
     key = digest(backbone.fingerprint(), images)
     store = precompute(
         backbone, images.ordered(), cache / "stores" / key, verbose=verbose
     )
-    options = {"seed": seed, "batch_size": BATCH_SIZE, "progress": progress}
+    options = {"seed": seed, "batch_size": batch_size, "progress": progress}
     folds = choose_folds(labels, held_out, seed, kind)
-    made_of = (key, labels, folds.fold, seed, keras.backend.backend())
+    made_of = (key, labels, folds.fold, seed, batch_size, keras.backend.backend())
     made_of += () if kind == "single_label" else (kind,)
     folder = cache / "learn" / digest(*made_of)
     trials = Trials(

@@ -129,15 +129,14 @@ class Fish(Rival):
 
     def _written(self):
         """Pairs of the backbone's weights and their values with what is trained."""
-        flat = ops.concatenate([ops.ravel(w.value) for w in self.backbone.weights])
+        weights = self.backbone.weights
+        flat = ops.concatenate([ops.ravel(w.value) for w in weights])
         index = ops.expand_dims(self.kept.value, -1)
         flat = ops.scatter_update(flat, index, self.values.value)
-        pairs, start = [], 0
-        for weight in self.backbone.weights:
-            end = start + int(np.prod(weight.shape))
-            pairs.append((weight, ops.reshape(flat[start:end], weight.shape)))
-            start = end
-        return pairs
+        # Not slice by slice: each has a gradient as large as all of it.
+        ends = np.cumsum([int(np.prod(w.shape)) for w in weights])
+        parts = ops.split(flat, ends[:-1].tolist())
+        return [(w, ops.reshape(part, w.shape)) for w, part in zip(weights, parts)]
 
     def _keep(self, indices):
         """Trains the weights at these indices of all, flat, from what they are."""

@@ -79,10 +79,23 @@ def _is_keras_own(optimizer):
 
 
 def _alone(step):
+    if _is_known(step.active):
+        if step.active:
+            step.optimizer.apply(step.grads, step.variables)
+        return
     changed = step.changed
     before = [ops.copy(ops.convert_to_tensor(v.value)) for v in changed]
     step.optimizer.apply(step.grads, step.variables)
     restore_unless(step.active, changed, before)
+
+
+def _is_known(active):
+    """Whether Python knows its value, without waiting for a device."""
+    if keras.backend.backend() != "torch":
+        return False
+    import torch
+
+    return active.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def _together(group, base):
