@@ -118,3 +118,10 @@ def test_scaled_images_are_spoken_of(images, tmp_path):
     data = Shuffled(images / np.float32(255), LABELS)
     with pytest.warns(UserWarning, match=r"Images must be in \[0, 255\]"):
         store(data, tmp_path)
+
+
+def test_images_may_come_alone(images, tmp_path):
+    alone = store(images, tmp_path / "alone")
+    labelled = store((images, LABELS), tmp_path / "labelled")
+    assert alone.labels is None and len(alone) == 8
+    np.testing.assert_array_equal(alone.rows(range(8)), labelled.rows(range(8)))

@@ -41,8 +41,8 @@ def precompute(
 
     Args:
         model: a `MemoryViT` with masked attention, or a `ViTBackbone`.
-        dataset: NumPy arrays `(x, y)` or `(x, y, sample_weight)`, or a data set
-            of such batches, the same in every call and each pass in the same
+        dataset: an array of images, arrays `(x, y)` or `(x, y, sample_weight)`, or a
+            data set of such batches, the same in every call and each pass in the same
             order (what augments at random may give other images).
         path: folder of the store.
         dtype: `"bfloat16"` (default), `"float32"` at twice the size, or `"int8"`, with
@@ -87,6 +87,8 @@ def precompute(
     check_compute_dtype(compute_dtype, dtype, backbone)
     path = pathlib.Path(path)
     path.mkdir(parents=True, exist_ok=True)
+    if hasattr(dataset, "shape"):  # images alone
+        dataset = (dataset,)
     refuse_endless(dataset)
     if hasattr(dataset, "ordered"):  # views must agree on what is where
         dataset = dataset.ordered(dataset.augment)
