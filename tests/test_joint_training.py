@@ -3,9 +3,11 @@
 import keras
 import numpy as np
 import pytest
+from conftest import make_backbone
 from conftest import snapshot
 from conftest import start_tasks
 
+import keras_memvit
 from keras_memvit import TaskSpec
 from keras_memvit.recipes import paper_optimizer
 from keras_memvit.training.step_plan import planned
@@ -131,6 +133,38 @@ def test_an_image_that_is_not_finite_harms_no_task_without_a_label_for_it(images
     assert np.isnan(history["a_loss"]).all() and np.isfinite(history["b_loss"]).all()
     for value in snapshot(model.task_layers["b"].weights).values():
         assert np.isfinite(value).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "stored"),
+    [
+        ("float32", "bfloat16"),
+        ("mixed_bfloat16", "int8"),
+        ("mixed_float16", "float32"),
+        ("mixed_float16", "bfloat16"),
+    ],
+)
+def test_stored_states_that_are_not_finite_harm_no_other_image(dtype, stored):
+    """float16 ends at 65504: what it cannot hold is not finite there."""
+    backbone = make_backbone(num_layers=1, dtype=dtype)
+    states = np.random.default_rng(0).normal(size=(8, *backbone.state_shape))
+    states = states.astype("float32")
+    scale = np.abs(states).max(axis=-1, keepdims=True) / 127
+    numbers = np.rint(states / scale).astype("int8")
+    too_large = 1e5 if dtype == "mixed_float16" else np.inf
+    states[3, 0, 2, 5] = scale[3, 0, 2] = too_large
+    if stored == "bfloat16":
+        states = (states.view("uint32") >> 16).astype("uint16").view("int16")
+    if stored == "int8":
+        states = np.concatenate([numbers, scale.view("int8")], axis=-1)
+    model = keras_memvit.build(backbone, TASKS)
+    model.compile(keras.optimizers.SGD(0.1), auto_scale_loss=False)
+    labels = {name: np.where(ROWS == 3, -1, y) for name, y in LABELS.items()}
+    before = snapshot(model.trainable_variables)
+    loss = model.train_on_batch({"states": states}, labels)
+    assert np.isfinite(loss).all()
+    for path, value in snapshot(model.trainable_variables).items():
+        assert np.isfinite(value).all() and not np.array_equal(value, before[path])
 
 
 def test_tasks_without_labels_are_not_computed(images):

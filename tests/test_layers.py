@@ -8,6 +8,7 @@ from conftest import make_backbone
 import keras_memvit
 from keras_memvit import TaskSpec
 from keras_memvit import layers
+from keras_memvit.layers.base_states import BaseStates
 from keras_memvit.models.encoder import TwoStreamEncoder
 from keras_memvit.models.task_weights import TaskWeights
 
@@ -141,6 +142,29 @@ def test_masked_mha_equals_keras_attention_on_the_base_stream():
         keras.ops.convert_to_numpy(theirs(x, x)),
         atol=1e-6,
     )
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_few_queries_are_projected_back_and_find_the_same(shared):
+    """Of a store, where nobody else makes keys and values, so are more of them."""
+    backbone = make_backbone(num_layers=1)
+    block = backbone.blocks[0]
+    x = np.random.default_rng(0).normal(size=(2, 9, 32)).astype("float32")
+    shape = (2, 4, 8) if shared else (2, 2, 4, 8)
+    query = np.random.default_rng(1).normal(size=shape).astype("float32")
+
+    def found(**options):
+        base = BaseStates(block, x, **options)
+        weights = keras.ops.softmax(base.scores(query))
+        return base.projects_queries_back, (weights, base.mean(weights))
+
+    back, ours = found(num_queries=2)
+    from_images, _ = found(num_queries=2, x=x)
+    plain, reference = found()
+    assert back and not plain and not from_images and not found(num_queries=99)[0]
+    for a, b in zip(ours, reference):
+        a, b = keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b)
+        np.testing.assert_allclose(a, b, atol=2e-5)
 
 
 def test_new_class_tokens_start_from_the_pretrained_one(backbone):

@@ -6,6 +6,7 @@ import pytest
 from conftest import make_backbone
 from keras import ops
 
+from keras_memvit.layers.layer_norm import LayerNorm
 from keras_memvit.layers.matmul import Dense
 from keras_memvit.layers.matmul import matmul
 
@@ -60,3 +61,37 @@ def test_xla_multiplies_a_blocks_tokens_in_bfloat16(dtype):
     assert len(products) == 8  # q, k, v, scores, mean, output; two of the MLP
     for line in products:
         assert line.count("bf16>") == 2 and line.rstrip().endswith("xf32>"), line
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "mixed_bfloat16"])
+@pytest.mark.parametrize("given", ["float32", "bfloat16"])
+@pytest.mark.parametrize("scope", ["float32", "bfloat16"])
+def test_a_layer_that_is_called_directly_casts_as_keras_does(dtype, given, scope):
+    """Also within a layer that computes in another type."""
+
+    class Outer(keras.layers.Layer):
+        def call(self, x):
+            return inner(ops.cast(x, given))
+
+    x, kinds = numbers(4, 8), []
+    for inner in (
+        Dense(3, dtype=dtype),
+        keras.layers.Dense(3, dtype=dtype),
+        LayerNorm(dtype=dtype),
+        keras.layers.LayerNormalization(dtype=dtype),
+    ):
+        inner.build((None, 8))
+        found = Outer(dtype=scope)(x), inner(ops.cast(x, given))
+        kinds.append([keras.backend.standardize_dtype(y.dtype) for y in found])
+    assert kinds[0] == kinds[1] and kinds[2] == kinds[3]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="they are torch's")
+def test_hooks_of_a_layer_are_called():
+    layer, called = Dense(3), []
+    layer.build((None, 8))
+    handle = layer.register_forward_hook(lambda *args: called.append(1))
+    layer(ops.ones((2, 8)))
+    handle.remove()
+    layer(ops.ones((2, 8)))
+    assert called == [1]

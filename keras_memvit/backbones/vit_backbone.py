@@ -239,8 +239,7 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
     def stored_layers(self, states, num_queries=0, cleaned=None):
         """The same from stored states `(B, L, T, D)` of this backbone; no output.
 
-        `cleaned`, a function of a layer's `(B, T, D)`, sees them as they are stored:
-        in half the bytes.
+        `cleaned` is an optional function of a layer's tokens `(B, T, D)`.
         """
         *rows, width = states.shape[1:]
         if keras.backend.standardize_dtype(states.dtype) == "int8":
@@ -252,8 +251,14 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
             )
         for i, block in enumerate(self.blocks):
             normed = as_floats(states[:, i])
-            normed = normed if cleaned is None else cleaned(normed)
+            # In half the bytes, if what is finite there is so behind the cast, too.
+            half = keras.backend.standardize_dtype(normed.dtype) == "bfloat16"
+            early = half and self.tokens_dtype != "float16"
+            if cleaned is not None and early:
+                normed = cleaned(normed)
             normed = keras.ops.cast(normed, self.tokens_dtype)
+            if cleaned is not None and not early:
+                normed = cleaned(normed)
             yield block, BaseStates(block, normed, num_queries=num_queries)
 
     @property

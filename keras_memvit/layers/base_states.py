@@ -33,14 +33,13 @@ class BaseStates:
         self.key = key
         self.value = value
         self._output = None
-        # With few queries, projecting them back costs less than keeping the base
-        # keys and values for the gradient; of a store, where nobody else makes
-        # these, less than making them. One form for all: both would stay alive.
+        # With few queries, projecting them back takes less memory than the base keys
+        # and values do for the gradient; of a store, where nobody else makes these,
+        # also less time than making them. One form for all: both would stay alive.
         heads, (tokens, width) = self.attention.num_heads, normed.shape[1:]
+        few = 2 * num_queries * heads <= tokens
         if x is None:
-            few = 2 * num_queries * (width + heads * tokens) <= tokens * width
-        else:
-            few = 2 * num_queries * heads <= tokens
+            few |= 2 * num_queries * (width + heads * tokens) <= tokens * width
         # Of a quantised projection both forms differ by more than rounding: one then,
         # however many tasks there are.
         whole = getattr(block.attention.key, "quantization_mode", None) is None

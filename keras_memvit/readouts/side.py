@@ -143,16 +143,17 @@ class Side(Readout):
         )  # (K B, T, heads, d)
         return reshape(found, (count, -1, tokens, r))
 
-    def _convolved(self, s, weights, grid):
+    def _convolved(self, s, matrices, grid):
         """What the convolution adds, zeros outside of the grid: (K, B, T, r)."""
         count, _, tokens, r = s.shape
         front = tokens - math.prod(grid)
         # XLA compiles the norm of the patches alone four times faster than the
         # patches of the norm.
         x = reshape(normalised(s[:, :, front:]), (count, -1, *grid, r))
-        x = reshape(convolve(x, weights), (count, -1, tokens - front, r))
-        zeros = ops.zeros_like(s[:, :, :front])
-        return ops.concatenate([zeros, x], axis=2) if front else x
+        x = reshape(convolve(x, matrices), (count, -1, tokens - front, r))
+        if not front:
+            return x
+        return ops.concatenate([ops.zeros_like(s[:, :, :front]), x], axis=2)
 
     def features(self, tasks, backbone, state):
         h = normalised(state.s)  # (K, B, T, r)

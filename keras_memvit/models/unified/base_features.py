@@ -2,7 +2,7 @@
 
 from keras import ops
 
-EPSILON = 1e-6
+from keras_memvit.layers.layer_norm import normalised
 
 
 class BaseFeatures:
@@ -52,15 +52,10 @@ class BaseFeatures:
         parts = [ops.mean(ops.cast(patches, "float32"), axis=1)]
         if self.token is not None:
             parts.insert(0, self.backbone.norm(self.token)[:, 0])
-        return ops.concatenate([_standardised(part) for part in parts], axis=-1)
+        parts = [normalised(ops.cast(part, "float32")) for part in parts]
+        return ops.concatenate(parts, axis=-1)
 
 
 def num_base_features(backbone):
     """`F`, the width of the features."""
     return backbone.hidden_dim * (1 + backbone.use_class_token)
-
-
-def _standardised(x):
-    x = ops.cast(x, "float32")
-    mean, variance = ops.moments(x, axes=-1, keepdims=True)
-    return (x - mean) * ops.rsqrt(variance + EPSILON)

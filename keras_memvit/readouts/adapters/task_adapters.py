@@ -1,6 +1,7 @@
 """All tasks' adapters, those of one kind computed together."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -90,9 +91,9 @@ class Part:
 
     Attributes:
         kind: the `Adapter`.
-        rows: positions of the tasks.
+        rows: their positions among all; in `of_memory`, of memory tokens.
         weights: dict of tensors, tasks first.
-        count: int, how many tasks the layer has in all.
+        count: int, how many places there are in all.
     """
 
     kind: Any
@@ -100,9 +101,9 @@ class Part:
     weights: dict
     count: int
 
-    @property
+    @functools.cached_property
     def is_all(self):
-        """Whether these are all tasks, in their order."""
+        """Whether these are all, in their order."""
         return np.array_equal(self.rows, np.arange(self.count))
 
     def of(self, x, axis):
@@ -204,7 +205,7 @@ class LayerAdapters:
         for part in self.parts:
             scale = part.scale(place)
             if scale is not None:
-                rest = ops.ones((1, scale.shape[1]), scale.dtype)
+                rest = None if part.is_all else ops.ones_like(scale[:1])
                 y = y * _spread(scale, rest, part, 0)
         return y
 
