@@ -236,11 +236,8 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
             base = block.base_states(x, num_queries)
             yield block, base
 
-    def stored_layers(self, states, num_queries=0, cleaned=None):
-        """The same from stored states `(B, L, T, D)` of this backbone; no output.
-
-        `cleaned` is an optional function of a layer's tokens `(B, T, D)`.
-        """
+    def stored_layers(self, states, num_queries=0, cast=keras.ops.cast):
+        """The same from stored states `(B, L, T, D)` of this backbone; no output."""
         *rows, width = states.shape[1:]
         if keras.backend.standardize_dtype(states.dtype) == "int8":
             width -= 4  # a token's scale
@@ -250,15 +247,7 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
                 f"{(None, *self.state_shape)}. Received: {tuple(states.shape)}"
             )
         for i, block in enumerate(self.blocks):
-            normed = as_floats(states[:, i])
-            # In half the bytes, if what is finite there is so behind the cast, too.
-            half = keras.backend.standardize_dtype(normed.dtype) == "bfloat16"
-            early = half and self.tokens_dtype != "float16"
-            if cleaned is not None and early:
-                normed = cleaned(normed)
-            normed = keras.ops.cast(normed, self.tokens_dtype)
-            if cleaned is not None and not early:
-                normed = cleaned(normed)
+            normed = cast(as_floats(states[:, i]), self.tokens_dtype)
             yield block, BaseStates(block, normed, num_queries=num_queries)
 
     @property

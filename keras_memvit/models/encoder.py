@@ -86,8 +86,8 @@ class TwoStreamEncoder(keras.layers.Layer):
         """
         states, images = _states_or_images(inputs)
         if states is not None:
-            cleaned = None if finite is None else finite.cleaned
-            layers = self.backbone.stored_layers(states, count, cleaned)
+            cast = ops.cast if finite is None else finite.cast
+            layers = self.backbone.stored_layers(states, count, cast)
             return layers, ops.shape(states)[0]
         require_images(images, self.backbone.image_shape)
         layers = self.backbone.base_layers(images, count)
