@@ -237,7 +237,10 @@ class ViTBackbone(NotQuantized, SavesWhole, keras.Model):
             yield block, base
 
     def stored_layers(self, states, num_queries=0, cast=keras.ops.cast):
-        """The same from stored states `(B, L, T, D)` of this backbone; no output."""
+        """The same from stored states `(B, L, T, D)` of this backbone; no output.
+
+        `cast` is `ops.cast`, or `FiniteImages.cast`, of a layer's tokens.
+        """
         *rows, width = states.shape[1:]
         if keras.backend.standardize_dtype(states.dtype) == "int8":
             width -= 4  # a token's scale

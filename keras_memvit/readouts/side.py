@@ -147,8 +147,8 @@ class Side(Readout):
         """What the convolution adds, zeros outside of the grid: (K, B, T, r)."""
         count, _, tokens, r = s.shape
         front = tokens - math.prod(grid)
-        # XLA compiles the norm of the patches alone four times faster than the
-        # patches of the norm.
+        # Four axes, and the norm of the patches alone: XLA compiles it four times
+        # faster than `(K, B T, r)` with the patches cut out of the norm.
         x = reshape(normalised(s[:, :, front:]), (count, -1, *grid, r))
         x = reshape(convolve(x, matrices), (count, -1, tokens - front, r))
         if not front:
